@@ -1,0 +1,55 @@
+# What people and CI run. `make` alone lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test lint types fix generate lock bench
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with everything in it
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing from PyPI into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Start the suite, replay a real day of trade, prove that it adds up, leave it running
+	@$(BIN)/mercato demo
+
+up: $(READY) ## Start the suite in the background
+	@$(BIN)/mercato up
+
+down: $(READY) ## End it, leave no process behind
+	@$(BIN)/mercato down
+
+test: $(READY) ## Run every test
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style, import rules and protos
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-timings
+	@$(BIN)/python protos/generate.py .build/generated
+	@$(BIN)/buf lint .build/protos.binpb
+
+types: $(READY) ## Check types strictly
+	@$(BIN)/mypy
+
+fix: $(READY) ## Mend style where a tool can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+generate: $(READY) ## Write generated/ from protos/
+	@$(BIN)/python protos/generate.py
+
+lock: $(READY) ## Pin the newest versions that pyproject.toml allows
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --upgrade --quiet \
+		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+
+bench: $(READY) ## Measure throughput, latency and what the chassis costs
+	@$(BIN)/mercato bench

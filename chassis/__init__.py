@@ -1,0 +1,1 @@
+"""What every Mercato service needs and none writes twice: the microservice chassis."""

@@ -1,0 +1,110 @@
+"""The settings of one service instance, read from the environment once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chassis.errors import InvalidArgument
+
+
+class InvalidSetting(InvalidArgument):
+    """The environment variable {variable} is {value!r}; expected {expected}."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything an instance is told from outside. Times are seconds, sizes are bytes."""
+
+    service: str
+    instance: str
+    version: str = "v1"
+    host: str = "127.0.0.1"
+    port: int = 9090
+    http_port: int = 8080
+    metrics_port: int = 0
+    database_url: str = ""
+    nats_url: str = "nats://127.0.0.1:4222"
+    targets: Mapping[str, str] = field(default_factory=dict)
+    max_concurrent_calls: int = 256
+    drain_s: float = 0.5
+    grace_s: float = 10.0
+    trace_ratio: float = 0.0
+    log_level: str = "INFO"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_environment(cls, service: str, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings of one instance of `service`; InvalidSetting names what cannot be read."""
+        read = _Reader(environment)
+        return cls(
+            service=service,
+            instance=read.text("MERCATO_INSTANCE", f"{service}/1"),
+            version=read.text("MERCATO_VERSION", "v1"),
+            host=read.text("MERCATO_HOST", "127.0.0.1"),
+            port=read.whole("MERCATO_PORT", 9090),
+            http_port=read.whole("MERCATO_HTTP_PORT", 8080),
+            metrics_port=read.whole("MERCATO_METRICS_PORT", 0),
+            database_url=read.text("MERCATO_DATABASE_URL", ""),
+            nats_url=read.text("MERCATO_NATS_URL", "nats://127.0.0.1:4222"),
+            targets=read.pairs("MERCATO_TARGETS"),
+            max_concurrent_calls=read.whole("MERCATO_MAX_CONCURRENT_CALLS", 256),
+            drain_s=read.number("MERCATO_DRAIN_S", 0.5),
+            grace_s=read.number("MERCATO_GRACE_S", 10.0),
+            trace_ratio=read.number("MERCATO_TRACE_RATIO", 0.0),
+            log_level=read.choice("MERCATO_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+            options=read.prefixed(f"MERCATO_{service.upper()}_"),
+        )
+
+    def target(self, service: str) -> str:
+        """The gRPC target of another service: as told, else its name in DNS."""
+        return self.targets.get(service, f"dns:///{service}:9090")
+
+
+class _Reader:
+    """Reads typed values out of the environment and says which one is wrong."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, variable: str, default: str) -> str:
+        return self._environment.get(variable) or default
+
+    def whole(self, variable: str, default: int) -> int:
+        value = self.text(variable, str(default))
+        if not value.isascii() or not value.isdigit():
+            raise InvalidSetting(variable=variable, value=value, expected="a whole number, zero or more")
+        return int(value)
+
+    def number(self, variable: str, default: float) -> float:
+        value = self.text(variable, str(default))
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            raise InvalidSetting(variable=variable, value=value, expected="a number, zero or more")
+        return number
+
+    def choice(self, variable: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(variable, default).upper()
+        if value not in choices:
+            raise InvalidSetting(variable=variable, value=value, expected="one of " + ", ".join(choices))
+        return value
+
+    def pairs(self, variable: str) -> dict[str, str]:
+        """`name=target;name=target`."""
+        value = self.text(variable, "")
+        pairs = [entry.partition("=") for entry in value.split(";") if entry]
+        if any(not (name and target) for name, _, target in pairs):
+            raise InvalidSetting(variable=variable, value=value, expected="name=target;name=target")
+        return {name: target for name, _, target in pairs}
+
+    def prefixed(self, prefix: str) -> dict[str, str]:
+        """A service's own options: MERCATO_PAYMENTS_DELAY_S becomes `delay_s`."""
+        return {
+            variable.removeprefix(prefix).lower(): value
+            for variable, value in self._environment.items()
+            if variable.startswith(prefix)
+        }

@@ -1,0 +1,1 @@
+"""Runs the whole suite on one machine: engines from wheels, a supervisor and the `mercato` command."""

@@ -1,0 +1,1 @@
+"""Load on the running suite: the replay of real trade, and the benchmarks."""
