@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMPORTED = (
     "google.protobuf.descriptor", "google.protobuf.duration", "google.protobuf.empty", "google.protobuf.field_mask",
     "google.protobuf.timestamp", "google.protobuf.any", "google.api.http", "google.api.annotations",
-    "google.api.field_behavior", "google.api.resource", "google.api.client", "google.type.money",
+    "google.api.field_behavior", "google.api.resource", "google.type.money", "google.type.postal_address",
 )  # fmt: skip
 
 
