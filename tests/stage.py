@@ -18,6 +18,7 @@ from chassis.app import App, Compose
 from chassis.channels import Channel, open_channel
 from chassis.clock import Clock, SystemClock
 from chassis.settings import Settings
+from fleet.embedded import nats
 
 Stub = TypeVar("Stub")
 
@@ -77,8 +78,5 @@ class Stage:
 @asynccontextmanager
 async def stage(postgres_url: str, nats_folder: Path, clock: Clock | None = None) -> AsyncIterator[Stage]:
     """Open a stage with a NATS of its own, so that no other test's events come in."""
-    from fleet.embedded import nats
-
-    nats_folder.mkdir(parents=True, exist_ok=True)
     async with nats(nats_folder) as nats_url, AsyncExitStack() as stack:
         yield Stage(postgres_url, nats_url, stack, clock or SystemClock())
