@@ -43,7 +43,7 @@ def protoc(*arguments: str) -> None:
 
 
 def image(target: Path) -> None:
-    """Write the descriptors of all our protos with comments, for buf."""
+    """Write the descriptors of all our protos with their comments: for buf, and for the gateway to serve."""
     protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *sources())
 
 
@@ -63,6 +63,7 @@ def generate(target: Path) -> None:
     protoc(*plugins, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet,only_async:{target}", *services)
     for folder in {path.parent for path in target.rglob("*.py")}:
         (folder / "py.typed").touch()
+    image(target / "mercato" / "descriptors.binpb")
 
 
 if __name__ == "__main__":
