@@ -1,0 +1,236 @@
+"""Event-sourced aggregates: events are the truth, the state row is their snapshot.
+
+State, events (with them the outbox) and the answer to the request commit in one statement. Nobody locks: two changes
+at once both write the next version, one is refused by the primary key of `events`, reads again and decides again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import asyncpg
+from google.protobuf import symbol_database
+from google.protobuf.message import Message
+
+from chassis.call import current_call
+from chassis.clock import Clock
+from chassis.database import Batch, Database
+from chassis.errors import Aborted, AlreadyExists, NotFound
+from chassis.idempotency import CONSTRAINT, RequestRepeated, Requests
+from chassis.outbox import Outbox
+from chassis.pages import Page, page_limit
+from chassis.trace import Trace
+
+State = TypeVar("State", bound=Message)
+Response = TypeVar("Response", bound=Message)
+Evolve = Callable[[State, Message], None]
+"""Applies one event to the state, in place. It may not fail: the event has happened."""
+Project = Callable[[Batch, State, Message], None]
+"""Adds what else one event writes in the same transaction; gets the state after it."""
+
+MAX_TRIES = 20
+
+
+class ConcurrentChange(Aborted):
+    """{name} is being changed by many at once; try again."""
+
+
+class EtagMismatch(Aborted):
+    """{name} was changed since it was read; read it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[State]):
+    """A state and how many events made it."""
+
+    state: State
+    version: int
+
+
+class Repository(Generic[State]):
+    """The aggregates of one kind, each under its resource name, in a table of their own.
+
+    The table has the columns `name text PRIMARY KEY, version integer, state bytea`, and one for each of `columns`, by
+    which it can be filtered.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        table: str,
+        state: type[State],
+        evolve: Evolve[State],
+        project: Project[State] | None = None,
+        columns: Mapping[str, Callable[[State], object]] | None = None,
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._clock = clock
+        self._requests = Requests(database, clock)
+        self._table = table
+        self._type = state
+        self._evolve = evolve
+        self._project = project
+        self._columns = dict(columns or {})
+        self._has_etag = "etag" in state.DESCRIPTOR.fields_by_name
+        names = ["name", "version", "state", *self._columns]
+        values = ", ".join(f"${number}" for number in range(1, len(names) + 1))
+        updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in names[1:])
+        self._upsert = (
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT (name) DO UPDATE SET {updates}"  # noqa: S608
+        )
+
+    async def find(self, name: str) -> State | None:
+        """Return an aggregate's state; None when there is none."""
+        found = await self._load(name)
+        return found.state if found else None
+
+    async def get(self, name: str) -> State:
+        """Return an aggregate's state; NotFound when there is none."""
+        found = await self._load(name)
+        if found is None:
+            raise NotFound(name=name)
+        return found.state
+
+    async def batch_get(self, names: Sequence[str]) -> list[State]:
+        """Return many states in the order asked; NotFound names the first that is missing."""
+        rows = await self._database.rows(
+            f"SELECT name, version, state FROM {self._table} WHERE name = ANY($1)",  # noqa: S608
+            list(names),
+        )
+        found = {row["name"]: row for row in rows}
+        for name in names:
+            if name not in found:
+                raise NotFound(name=name)
+        return [self._parse(found[name]).state for name in names]
+
+    async def page(self, page_size: int, page_token: str, **filters: object) -> Page[State]:
+        """Return one page by name, of those whose columns have the given values."""
+        conditions = "".join(f" AND {column} = ${number}" for number, column in enumerate(filters, start=3))
+        rows = await self._database.rows(
+            f"SELECT name, version, state FROM {self._table} WHERE name > $1{conditions} ORDER BY name LIMIT $2",  # noqa: S608
+            page_token, page_limit(page_size) + 1, *filters.values(),
+        )  # fmt: skip
+        return Page.of([self._parse(row).state for row in rows], page_size, lambda state: str(state.name))  # type: ignore[attr-defined]
+
+    async def create(
+        self, name: str, events: Iterable[Message], respond: Callable[[State], Response], also: Batch | None = None
+    ) -> Response:
+        """Begin an aggregate with its first events; AlreadyExists when there is one of that name."""
+        batch = Batch()
+        state = self.save(batch, name, Versioned(self._type(), 0), events)
+        response = respond(state)
+        if also:
+            batch.extend(also)
+        try:
+            await self._commit(batch, response)
+        except ConcurrentChange:
+            raise AlreadyExists(name=name) from None
+        return response
+
+    async def change(
+        self,
+        name: str,
+        decide: Callable[[State], Iterable[Message]],
+        respond: Callable[[State], Response],
+        *,
+        etag: str = "",
+        absent: bool = False,
+        also: Batch | None = None,
+    ) -> Response:
+        """Change an aggregate: `decide` reads its state and returns what happens, `respond` makes the answer.
+
+        `decide` may be called again when others change the aggregate at once. NotFound when there is none, unless
+        `absent` allows it to begin with this change. With an `etag`, EtagMismatch when it is another version's. What
+        `also` holds commits together with the change.
+        """
+        for _ in range(MAX_TRIES):
+            before = await self._load(name)
+            if before is None:
+                if not absent:
+                    raise NotFound(name=name)
+                before = Versioned(self._type(), 0)
+            if etag and etag != str(before.version):
+                raise EtagMismatch(name=name)
+            batch = Batch()
+            response = respond(self.save(batch, name, before, decide(before.state)))
+            if also:
+                batch.extend(also)
+            try:
+                await self._commit(batch, response)
+            except ConcurrentChange:
+                continue
+            return response
+        raise ConcurrentChange(name=name)
+
+    def save(self, batch: Batch, name: str, before: Versioned[State], events: Iterable[Message]) -> State:
+        """Add to `batch` what makes `events` happen to an aggregate; return the state after them."""
+        state, version, rows = before.state, before.version, []
+        call = current_call()
+        trace = (call.trace if call else Trace.start()).traceparent
+        now = self._clock.now()
+        for version, event in enumerate(events, start=version + 1):  # noqa: B020
+            self._evolve(state, event)
+            rows.append((version, event.DESCRIPTOR.full_name, event.SerializeToString()))
+            if self._project:
+                self._project(batch, state, event)
+        if self._has_etag:
+            state.etag = str(version)  # type: ignore[attr-defined]
+        if rows:
+            versions, types, payloads = zip(*rows, strict=True)
+            batch.add(
+                "INSERT INTO events (subject, version, type, payload, create_time, trace)"
+                " SELECT $1, v, t, p, $5, $6 FROM unnest($2::integer[], $3::text[], $4::bytea[]) AS e (v, t, p)",
+                name, versions, types, payloads, now, trace,
+            )  # fmt: skip
+            values = [column(state) for column in self._columns.values()]
+            batch.add(self._upsert, name, version, state.SerializeToString(), *values)
+        return state
+
+    async def rebuild(self, name: str) -> State:
+        """Return an aggregate's state made anew from its events alone."""
+        rows = await self._database.rows("SELECT type, payload FROM events WHERE subject = $1 ORDER BY version", name)
+        state = self._type()
+        for row in rows:
+            self._evolve(state, parse_event(row["type"], row["payload"]))
+        if self._has_etag:
+            state.etag = str(len(rows))  # type: ignore[attr-defined]
+        return state
+
+    async def _load(self, name: str) -> Versioned[State] | None:
+        row = await self._database.row(
+            f"SELECT name, version, state FROM {self._table} WHERE name = $1",  # noqa: S608
+            name,
+        )
+        return self._parse(row) if row else None
+
+    def _parse(self, row: asyncpg.Record) -> Versioned[State]:
+        return Versioned(self._type.FromString(row["state"]), row["version"])
+
+    async def _commit(self, batch: Batch, response: Message) -> None:
+        self._requests.store(batch, response)
+        await commit(self._database, batch)
+        self._outbox.wake()
+
+
+async def commit(database: Database, batch: Batch) -> None:
+    """Commit a batch that may hold events and an answer; RequestRepeated or ConcurrentChange when they were first."""
+    try:
+        await database.commit(batch)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == CONSTRAINT:
+            raise RequestRepeated from None
+        if error.constraint_name == "events_pkey":
+            raise ConcurrentChange(name="the resource") from None
+        raise
+
+
+def parse_event(full_name: str, payload: bytes) -> Message:
+    """Return the event of a type that this process knows; KeyError when it knows it not."""
+    message_type: type[Message] = symbol_database.Default().GetSymbol(full_name)
+    return message_type.FromString(payload)
