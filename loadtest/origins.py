@@ -36,6 +36,11 @@ class Takeback:
     origins: list[tuple[Item, Sale | None]] = field(default_factory=list)
 
     @property
+    def items(self) -> tuple[Item, ...]:
+        """All that is taken back."""
+        return tuple(item for item, _ in self.origins)
+
+    @property
     def sales(self) -> set[Sale]:
         """The sales it takes from."""
         return {sale for _, sale in self.origins if sale}

@@ -58,6 +58,11 @@ class Booking:
     invoice: Invoice
     item: Item
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The one line."""
+        return (self.item,)
+
 
 Step = Sale | Takeback | Booking
 

@@ -9,24 +9,14 @@ from pathlib import Path
 
 from loadtest.lines import TradeFile, read
 from loadtest.origins import Sale, Takeback, settle
-from loadtest.plan import Booking, Identity, Options, Plan, Step, plan
-from loadtest.trade import Item, Role
+from loadtest.plan import Booking, Identity, Options, Plan, plan
+from loadtest.trade import Role
 
 Write = Callable[..., Path]
 
 
 def line(invoice: str, code: str, quantity: int, price: str, customer: str = "17850", at: str = "08:00") -> str:
     return f"{invoice},{code},THING {code},{quantity},01/12/2010 {at},{price},{customer},France"
-
-
-def items_of(step: Step) -> tuple[Item, ...]:
-    match step:
-        case Booking(item=item):
-            return (item,)
-        case Takeback(origins=origins):
-            return tuple(item for item, _ in origins)
-        case Sale(items=items):
-            return items
 
 
 def planned(write: Write, *lines: str, short: float = 0, decline: float = 0) -> Plan:
@@ -38,9 +28,8 @@ def test_every_line_of_the_real_trade_becomes_something(real: TradeFile) -> None
     roles: Counter[str] = Counter()
     numbers: list[int] = []
     for step in made.steps:
-        items = items_of(step)
-        roles.update(item.role for item in items)
-        numbers += [item.line.number for item in items]
+        roles.update(item.role for item in step.items)
+        numbers += [item.line.number for item in step.items]
     assert sorted(numbers) == sorted(line.number for line in real.lines)
     assert made.rejected == ()
     assert roles == {
@@ -87,7 +76,7 @@ def test_codes_that_are_no_goods(write: Write) -> None:
     )
     what: dict[str, list[tuple[str, str]]] = {}
     for step in made.steps:
-        for item in items_of(step):
+        for item in step.items:
             what.setdefault(step.invoice.number, []).append((item.role, item.article))
     assert what == {
         "1": [(Role.CHARGE, "KIND_CARRIAGE")],
@@ -118,7 +107,7 @@ def test_price_zero_is_a_gift_in_an_order_and_a_correction_by_itself(write: Writ
         line("4", "22140", 2, "1.00", customer=""),
         line("C5", "22139", -1, "0"),
     )
-    roles = {(step.invoice.number, item.role) for step in made.steps for item in items_of(step)}
+    roles = {(step.invoice.number, item.role) for step in made.steps for item in step.items}
     assert roles == {
         ("1", Role.ADJUSTMENT),
         ("2", Role.ADJUSTMENT),
