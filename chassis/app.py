@@ -49,10 +49,11 @@ class App:
         self.database: Database
         self.bus: Bus
         self.outbox: Outbox
-        self.requests: Requests | None = None
+        self.requests: Requests
         self.sagas: Sagas | None = None
         self.consumer: Consumer | None = None
         self._stack = stack
+        self._has_database = False
         self._servicers: list[tuple[ServiceDescriptor, object]] = []
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
@@ -61,6 +62,7 @@ class App:
         self.database = await self._stack.enter_async_context(Database(self.settings.database_url))
         await migrate(self.database, migrations)
         self.requests = Requests(self.database, self.clock)
+        self._has_database = True
         self.background(self._prune)
         return self.database
 
@@ -99,10 +101,10 @@ class App:
 
     async def start(self) -> Server:
         """Start the background work, then serve."""
-        if self.requests is not None:
+        if self._has_database:
             operations = Operations(self.database, self.consumer, self.sagas)
             self.serve(operations_pb2.DESCRIPTOR.services_by_name["OperationsService"], operations)
-        server = Server(self.settings, self.clock, self.requests)
+        server = Server(self.settings, self.clock, self.requests if self._has_database else None)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
         tasks = [asyncio.create_task(_endless(work)) for work in self._background]
@@ -112,8 +114,7 @@ class App:
     async def _prune(self) -> None:
         while True:
             try:
-                if self.requests is not None:
-                    await self.requests.prune()
+                await self.requests.prune()
             except Unavailable:
                 _log.warning("could not prune")
             await self.clock.sleep(PRUNE_S)

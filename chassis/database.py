@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,20 @@ class DatabaseUnavailable(Unavailable):
     """The database could not be reached, or stopped answering."""
 
 
+class UnexpectedRows(Exception):
+    """A statement of a batch did not return as many rows as it has to; nothing was committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a batch."""
+
+    sql: str
+    parameters: int
+    name: str
+    rows: int | None
+
+
 class Batch:
     """Statements that commit together.
 
@@ -31,21 +46,22 @@ class Batch:
     """
 
     def __init__(self) -> None:
-        self._statements: list[str] = []
+        self._statements: list[Statement] = []
         self._arguments: list[object] = []
-        self._counts: list[int] = []
 
-    def add(self, statement: str, *arguments: object) -> None:
-        """Add an INSERT, UPDATE or DELETE with its own parameters $1, $2 ..."""
-        self._statements.append(statement)
+    def add(self, sql: str, *arguments: object, name: str = "", rows: int | None = None) -> None:
+        """Add a statement with its own parameters $1, $2 ...; later ones can read what it returns under its `name`.
+
+        Where it does not return as many `rows` as expected, nothing of the batch commits.
+        """
+        self._statements.append(Statement(sql, len(arguments), name or f"w{len(self._statements)}", rows))
         self._arguments.extend(arguments)
-        self._counts.append(len(arguments))
 
     def extend(self, other: Batch) -> None:
-        """Add all statements of another batch."""
-        self._statements += other._statements
-        self._arguments += other._arguments
-        self._counts += other._counts
+        """Add all statements of another batch, which has no names."""
+        for statement in other._statements:
+            self._statements.append(replace(statement, name=f"w{len(self._statements)}"))
+        self._arguments.extend(other._arguments)
 
     def __bool__(self) -> bool:
         return bool(self._statements)
@@ -53,7 +69,7 @@ class Batch:
     @property
     def sql(self) -> str:
         """The single statement."""
-        return _joined(tuple(self._statements), tuple(self._counts))
+        return _joined(tuple(self._statements))
 
     @property
     def arguments(self) -> list[object]:
@@ -90,7 +106,7 @@ class Database:
         """Run a batch in one transaction; asyncpg's constraint errors say what it broke, and then nothing changed."""
         if batch:
             async with self.connection() as connection:
-                await connection.execute(batch.sql, *batch.arguments)
+                await execute(connection, batch)
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Read rows."""
@@ -121,6 +137,14 @@ class Database:
             yield connection
 
 
+async def execute(connection: PoolConnectionProxy[asyncpg.Record], batch: Batch) -> None:
+    """Run a batch within a transaction of the caller's; UnexpectedRows when a statement met other rows."""
+    try:
+        await connection.execute(batch.sql, *batch.arguments)
+    except asyncpg.DivisionByZeroError:
+        raise UnexpectedRows from None
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn what asyncpg raises when the server is gone into DatabaseUnavailable."""
@@ -138,15 +162,17 @@ def translated() -> Iterator[None]:
 
 
 @lru_cache(maxsize=512)
-def _joined(statements: tuple[str, ...], counts: tuple[int, ...]) -> str:
-    if len(statements) == 1:
-        return statements[0]
-    parts, offset = [], 0
-    for number, (statement, count) in enumerate(zip(statements, counts, strict=True)):
-        parts.append(f"w{number} AS ({_renumbered(statement, offset)})")
-        offset += count
-    return "WITH " + ", ".join(parts) + " SELECT"
+def _joined(statements: tuple[Statement, ...]) -> str:
+    if len(statements) == 1 and statements[0].rows is None:
+        return statements[0].sql
+    parts, checks, offset = [], [], 0
+    for statement in statements:
+        parts.append(f"{statement.name} AS ({_renumbered(statement.sql, offset)})")
+        offset += statement.parameters
+        if statement.rows is not None:  # a division by zero undoes the whole statement
+            checks.append(f"1 / ((SELECT count(*) FROM {statement.name}) = {statement.rows})::int")  # noqa: S608
+    return "WITH " + ", ".join(parts) + " SELECT " + ", ".join(checks)
 
 
-def _renumbered(statement: str, offset: int) -> str:
-    return re.sub(r"\$(\d+)", lambda match: f"${int(match[1]) + offset}", statement)
+def _renumbered(sql: str, offset: int) -> str:
+    return re.sub(r"\$(\d+)", lambda match: f"${int(match[1]) + offset}", sql)

@@ -60,6 +60,12 @@ class Requests:
             raise RequestIdReused(request_id=call.request_id, fields={"request_id": "used for another request before"})
         return bytes(row["response"])
 
+    async def refuse_repeated(self) -> None:
+        """RequestRepeated when the call was answered before: for methods that act elsewhere before they commit."""
+        call = current_call()
+        if call is not None and call.request_id and await self.stored(call) is not None:
+            raise RequestRepeated
+
     async def prune(self) -> None:
         """Forget answers older than the retention."""
         await self._database.value("DELETE FROM requests WHERE create_time < $1", self._clock.now() - RETENTION)

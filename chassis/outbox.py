@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+from google.protobuf.message import Message
+
 from chassis.bus import Bus, Event
+from chassis.call import current_call
 from chassis.clock import Clock
-from chassis.database import Database
+from chassis.database import Batch, Database
 from chassis.errors import Unavailable
+from chassis.trace import Trace
 
 LOCK = 7_002
 BATCH = 500
@@ -37,6 +42,21 @@ class Outbox:
         self._source = source
         self._woken = asyncio.Event()
         self._incarnation = bus.incarnation
+
+    def add(self, batch: Batch, subject: str, version: int, events: Sequence[Message]) -> None:
+        """Add to what commits that these events happened to a subject, the first of them as its `version`."""
+        call = current_call()
+        trace = (call.trace if call else Trace.start()).traceparent
+        batch.add(
+            "INSERT INTO events (subject, version, type, payload, create_time, trace)"
+            " SELECT $1, v, t, p, $5, $6 FROM unnest($2::integer[], $3::text[], $4::bytea[]) AS e (v, t, p)",
+            subject,
+            range(version, version + len(events)),
+            [event.DESCRIPTOR.full_name for event in events],
+            [event.SerializeToString() for event in events],
+            self._clock.now(),
+            trace,
+        )
 
     def wake(self) -> None:
         """Say that something committed."""

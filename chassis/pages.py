@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from chassis.errors import invalid_field
+
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 1000
 
@@ -15,6 +17,14 @@ Item = TypeVar("Item")
 def page_limit(page_size: int) -> int:
     """Return how many a page holds: 0 means the default, more than the largest means the largest."""
     return min(page_size or DEFAULT_PAGE_SIZE, LARGEST_PAGE_SIZE)
+
+
+def position_of(page_token: str) -> int:
+    """Return the number a token ends with, where items are numbered; 0 for the first page."""
+    number = page_token.rpartition("/")[2] or "0"
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise invalid_field("page_token", "expected the next_page_token of the page before")
+    return int(number)
 
 
 @dataclass(frozen=True)

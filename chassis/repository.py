@@ -14,14 +14,12 @@ import asyncpg
 from google.protobuf import symbol_database
 from google.protobuf.message import Message
 
-from chassis.call import current_call
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.errors import Aborted, AlreadyExists, NotFound
 from chassis.idempotency import CONSTRAINT, RequestRepeated, Requests
 from chassis.outbox import Outbox
 from chassis.pages import Page, page_limit
-from chassis.trace import Trace
 
 State = TypeVar("State", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -128,7 +126,7 @@ class Repository(Generic[State]):
         if also:
             batch.extend(also)
         try:
-            await self._commit(batch, response)
+            await self.commit(batch, response)
         except ConcurrentChange:
             raise AlreadyExists(name=name) from None
         return response
@@ -162,7 +160,7 @@ class Repository(Generic[State]):
             if also:
                 batch.extend(also)
             try:
-                await self._commit(batch, response)
+                await self.commit(batch, response)
             except ConcurrentChange:
                 continue
             return response
@@ -170,27 +168,25 @@ class Repository(Generic[State]):
 
     def save(self, batch: Batch, name: str, before: Versioned[State], events: Iterable[Message]) -> State:
         """Add to `batch` what makes `events` happen to an aggregate; return the state after them."""
-        state, version, rows = before.state, before.version, []
-        call = current_call()
-        trace = (call.trace if call else Trace.start()).traceparent
-        now = self._clock.now()
-        for version, event in enumerate(events, start=version + 1):  # noqa: B020
+        state, happened = before.state, list(events)
+        for event in happened:
             self._evolve(state, event)
-            rows.append((version, event.DESCRIPTOR.full_name, event.SerializeToString()))
             if self._project:
                 self._project(batch, state, event)
+        version = before.version + len(happened)
         if self._has_etag:
             state.etag = str(version)  # type: ignore[attr-defined]
-        if rows:
-            versions, types, payloads = zip(*rows, strict=True)
-            batch.add(
-                "INSERT INTO events (subject, version, type, payload, create_time, trace)"
-                " SELECT $1, v, t, p, $5, $6 FROM unnest($2::integer[], $3::text[], $4::bytea[]) AS e (v, t, p)",
-                name, versions, types, payloads, now, trace,
-            )  # fmt: skip
+        if happened:
+            self._outbox.add(batch, name, before.version + 1, happened)
             values = [column(state) for column in self._columns.values()]
             batch.add(self._upsert, name, version, state.SerializeToString(), *values)
         return state
+
+    async def commit(self, batch: Batch, response: Message) -> None:
+        """Commit what was saved into a batch, with the answer to the call; RequestRepeated, ConcurrentChange."""
+        self._requests.store(batch, response)
+        await commit(self._database, batch)
+        self._outbox.wake()
 
     async def rebuild(self, name: str) -> State:
         """Return an aggregate's state made anew from its events alone."""
@@ -211,11 +207,6 @@ class Repository(Generic[State]):
 
     def _parse(self, row: asyncpg.Record) -> Versioned[State]:
         return Versioned(self._type.FromString(row["state"]), row["version"])
-
-    async def _commit(self, batch: Batch, response: Message) -> None:
-        self._requests.store(batch, response)
-        await commit(self._database, batch)
-        self._outbox.wake()
 
 
 async def commit(database: Database, batch: Batch) -> None:

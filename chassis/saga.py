@@ -37,7 +37,7 @@ AT_ONCE = 64
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 10.0
 STUCK_ATTEMPTS = 10
-"""From so many failed tries on, an undo is reported as stuck."""
+"""From so many failed tries on, what has to succeed is reported as stuck."""
 
 RUNNING, UNWINDING, DONE, UNDONE = "running", "unwinding", "done", "undone"
 
@@ -56,7 +56,7 @@ class Step(Generic[Work]):
     do: Callable[[Work], Awaitable[None]]
     undo: Callable[[Work], Awaitable[None]] | None = None
     deadline_s: float = 120.0
-    """How long it may stay in doubt before the saga unwinds; without an undo anywhere, it is retried for ever."""
+    """How long it may stay in doubt before the saga unwinds."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,12 @@ class Saga(Generic[Work]):
     """Reads what the steps work on, by the saga's subject."""
     complete: Callable[[Work, Batch], Awaitable[None]]
     """Commits that all is done, together with the batch."""
-    undone: Callable[[Work, Refusal, Batch], Awaitable[None]]
-    """Commits that all is undone, together with the batch."""
+    undone: Callable[[Work, Refusal, Batch], Awaitable[None]] | None = None
+    """Commits that all is undone, together with the batch. None: the saga only goes forward."""
+
+    def stuck(self, status: str, attempts: int) -> bool:
+        """Whether it can neither get on nor turn round."""
+        return attempts >= STUCK_ATTEMPTS and (status == UNWINDING or self.undone is None)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class LiveSaga:
     kind: str
     subject: str
     status: str
-    """`running`, `unwinding`, or `stuck` where an undo keeps failing."""
+    """`running`, `unwinding`, or `stuck` where it can neither get on nor turn round."""
     step: str
     attempts: int
     error: str
@@ -160,9 +164,10 @@ class Sagas:
         return [self._live(row) for row in rows]
 
     def _live(self, row: asyncpg.Record) -> LiveSaga:
-        steps, unwinding = self._definitions[row["kind"]].steps, row["status"] == UNWINDING
+        definition = self._definitions[row["kind"]]
+        steps, unwinding = definition.steps, row["status"] == UNWINDING
         at = max(row["done"] - 1, 0) if unwinding else min(row["done"], len(steps) - 1)
-        stuck = unwinding and row["attempts"] >= STUCK_ATTEMPTS
+        stuck = definition.stuck(row["status"], row["attempts"])
         return LiveSaga(
             kind=row["kind"],
             subject=row["subject"],
@@ -234,21 +239,25 @@ class _Run:
         while going and self._status == UNWINDING and self._done > 0:
             going = await self._undo(self._saga.steps[self._done - 1], work)
         if self._status == UNWINDING and going:
-            refusal = self._refusal
+            refusal, undone = self._refusal, self._saga.undone
             assert refusal is not None
-            await self._end(UNDONE, lambda batch: self._saga.undone(work, refusal, batch))
+            assert undone is not None
+            await self._end(UNDONE, lambda batch: undone(work, refusal, batch))
 
     async def _do(self, step: Step[Any], work: Any) -> bool:
         """Take one step; return whether to go on at once."""
         try:
             await step.do(work)
         except MercatoError as error:
+            if self._saga.undone is None:
+                await self._wait(step, error)
+                return False
             if error.definite:
                 self._refusal = Refusal(step.name, error.reason, error.message)
                 _log.info("saga refused", extra={"saga": self.name, "step": step.name, "reason": error.reason})
                 await self._record(UNWINDING, self._done)
                 return True
-            if self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s) and self._can_unwind:
+            if self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s):
                 self._refusal = Refusal(step.name, "STEP_TIMED_OUT", f"{step.name} stayed in doubt: {error.message}")
                 await self._record(UNWINDING, self._done + 1)
                 return True
@@ -273,10 +282,6 @@ class _Run:
         else:
             self._done = 0
         return True
-
-    @property
-    def _can_unwind(self) -> bool:
-        return any(step.undo for step in self._saga.steps)
 
     async def _end(self, status: str, commit: Callable[[Batch], Awaitable[None]]) -> None:
         batch = Batch()
@@ -307,7 +312,7 @@ class _Run:
         self._attempts += 1
         now = self._clock.now()
         delay_s = min(FIRST_RETRY_S * 2 ** min(self._attempts - 1, 10), LONGEST_RETRY_S)
-        stuck = self._status == UNWINDING and self._attempts >= STUCK_ATTEMPTS
+        stuck = self._saga.stuck(self._status, self._attempts)
         _retried.labels(self._saga.kind, step.name).inc()
         _log.log(
             logging.ERROR if stuck else logging.WARNING,

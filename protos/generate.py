@@ -60,7 +60,7 @@ def generate(target: Path) -> None:
     plugins = [f"--plugin=protoc-gen-{name}={bin_folder / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     protoc(*plugins, f"--python_out={target}", f"--mypy_out=quiet:{target}", *sources(), "buf/validate/validate.proto")
     services = [path for path in sources() if "\nservice " in (ROOT / "protos" / path).read_text()]
-    protoc(*plugins, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}", *services)
+    protoc(*plugins, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet,only_async:{target}", *services)
     for folder in {path.parent for path in target.rglob("*.py")}:
         (folder / "py.typed").touch()
 

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.catalog.v1 import catalog_pb2 as _catalog_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,61 +19,26 @@ class CatalogServiceStub:
     DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
-    GetProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetProductRequest, _catalog_pb2.GetProductResponse]
-    """Read one product. Errors: NOT_FOUND."""
-    BatchGetProducts: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.BatchGetProductsRequest, _catalog_pb2.BatchGetProductsResponse]
-    """Read many products at once, in the order asked. Errors: NOT_FOUND names the first that is missing."""
-    ListProducts: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListProductsRequest, _catalog_pb2.ListProductsResponse]
-    """List all products by name."""
-    SearchProducts: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SearchProductsRequest, _catalog_pb2.SearchProductsResponse]
-    """Find products whose title, or any word of it, starts with a prefix; case does not matter. Ordered by name."""
-    CreateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CreateProductRequest, _catalog_pb2.CreateProductResponse]
-    """Add a product. Errors: ALREADY_EXISTS."""
-    UpdateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.UpdateProductRequest, _catalog_pb2.UpdateProductResponse]
-    """Change a product's description. Prices have methods of their own. Errors: NOT_FOUND; ABORTED when the etag is old."""
-    OfferPrice: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.OfferPriceRequest, _catalog_pb2.OfferPriceResponse]
-    """Put a product on offer at a further price. The prices already on offer stay. Errors: NOT_FOUND; ALREADY_EXISTS
-    when it is on offer at that price.
-    """
-    WithdrawPrice: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.WithdrawPriceRequest, _catalog_pb2.WithdrawPriceResponse]
-    """End the offer of a product at a price; history keeps it. Errors: NOT_FOUND when it is not on offer at that price."""
-    ImportProducts: _grpc.StreamUnaryMultiCallable[_catalog_pb2.ImportProductsRequest, _catalog_pb2.ImportProductsResponse]
-    """Bring many products in at once. A product that exists gets the new title and the prices it lacked; nothing is
-    removed, so that sending a stream again changes nothing. Over HTTP the body is one JSON message a line.
-    """
-
-@_typing.type_check_only
-class CatalogServiceAsyncStub(CatalogServiceStub):
-    """The catalogue: products and the prices they are on offer at.
-
-    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
-    DEADLINE_EXCEEDED and UNAVAILABLE.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetProductRequest, _catalog_pb2.GetProductResponse]  # type: ignore[assignment]
+    GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetProductRequest, _catalog_pb2.GetProductResponse]
     """Read one product. Errors: NOT_FOUND."""
-    BatchGetProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.BatchGetProductsRequest, _catalog_pb2.BatchGetProductsResponse]  # type: ignore[assignment]
+    BatchGetProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.BatchGetProductsRequest, _catalog_pb2.BatchGetProductsResponse]
     """Read many products at once, in the order asked. Errors: NOT_FOUND names the first that is missing."""
-    ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListProductsRequest, _catalog_pb2.ListProductsResponse]  # type: ignore[assignment]
+    ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListProductsRequest, _catalog_pb2.ListProductsResponse]
     """List all products by name."""
-    SearchProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SearchProductsRequest, _catalog_pb2.SearchProductsResponse]  # type: ignore[assignment]
+    SearchProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SearchProductsRequest, _catalog_pb2.SearchProductsResponse]
     """Find products whose title, or any word of it, starts with a prefix; case does not matter. Ordered by name."""
-    CreateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateProductRequest, _catalog_pb2.CreateProductResponse]  # type: ignore[assignment]
+    CreateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateProductRequest, _catalog_pb2.CreateProductResponse]
     """Add a product. Errors: ALREADY_EXISTS."""
-    UpdateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateProductRequest, _catalog_pb2.UpdateProductResponse]  # type: ignore[assignment]
+    UpdateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateProductRequest, _catalog_pb2.UpdateProductResponse]
     """Change a product's description. Prices have methods of their own. Errors: NOT_FOUND; ABORTED when the etag is old."""
-    OfferPrice: _aio.UnaryUnaryMultiCallable[_catalog_pb2.OfferPriceRequest, _catalog_pb2.OfferPriceResponse]  # type: ignore[assignment]
+    OfferPrice: _aio.UnaryUnaryMultiCallable[_catalog_pb2.OfferPriceRequest, _catalog_pb2.OfferPriceResponse]
     """Put a product on offer at a further price. The prices already on offer stay. Errors: NOT_FOUND; ALREADY_EXISTS
     when it is on offer at that price.
     """
-    WithdrawPrice: _aio.UnaryUnaryMultiCallable[_catalog_pb2.WithdrawPriceRequest, _catalog_pb2.WithdrawPriceResponse]  # type: ignore[assignment]
+    WithdrawPrice: _aio.UnaryUnaryMultiCallable[_catalog_pb2.WithdrawPriceRequest, _catalog_pb2.WithdrawPriceResponse]
     """End the offer of a product at a price; history keeps it. Errors: NOT_FOUND when it is not on offer at that price."""
-    ImportProducts: _aio.StreamUnaryMultiCallable[_catalog_pb2.ImportProductsRequest, _catalog_pb2.ImportProductsResponse]  # type: ignore[assignment]
+    ImportProducts: _aio.StreamUnaryMultiCallable[_catalog_pb2.ImportProductsRequest, _catalog_pb2.ImportProductsResponse]
     """Bring many products in at once. A product that exists gets the new title and the prices it lacked; nothing is
     removed, so that sending a stream again changes nothing. Over HTTP the body is one JSON message a line.
     """
@@ -103,56 +54,56 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetProduct(
         self,
         request: _catalog_pb2.GetProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.GetProductResponse, _abc.Awaitable[_catalog_pb2.GetProductResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.GetProductRequest, _abc.Awaitable[_catalog_pb2.GetProductResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.GetProductResponse]:
         """Read one product. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def BatchGetProducts(
         self,
         request: _catalog_pb2.BatchGetProductsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.BatchGetProductsResponse, _abc.Awaitable[_catalog_pb2.BatchGetProductsResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.BatchGetProductsRequest, _abc.Awaitable[_catalog_pb2.BatchGetProductsResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.BatchGetProductsResponse]:
         """Read many products at once, in the order asked. Errors: NOT_FOUND names the first that is missing."""
 
     @_abc_1.abstractmethod
     def ListProducts(
         self,
         request: _catalog_pb2.ListProductsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListProductsResponse, _abc.Awaitable[_catalog_pb2.ListProductsResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.ListProductsRequest, _abc.Awaitable[_catalog_pb2.ListProductsResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.ListProductsResponse]:
         """List all products by name."""
 
     @_abc_1.abstractmethod
     def SearchProducts(
         self,
         request: _catalog_pb2.SearchProductsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.SearchProductsResponse, _abc.Awaitable[_catalog_pb2.SearchProductsResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.SearchProductsRequest, _abc.Awaitable[_catalog_pb2.SearchProductsResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.SearchProductsResponse]:
         """Find products whose title, or any word of it, starts with a prefix; case does not matter. Ordered by name."""
 
     @_abc_1.abstractmethod
     def CreateProduct(
         self,
         request: _catalog_pb2.CreateProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.CreateProductResponse, _abc.Awaitable[_catalog_pb2.CreateProductResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.CreateProductRequest, _abc.Awaitable[_catalog_pb2.CreateProductResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.CreateProductResponse]:
         """Add a product. Errors: ALREADY_EXISTS."""
 
     @_abc_1.abstractmethod
     def UpdateProduct(
         self,
         request: _catalog_pb2.UpdateProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.UpdateProductResponse, _abc.Awaitable[_catalog_pb2.UpdateProductResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.UpdateProductRequest, _abc.Awaitable[_catalog_pb2.UpdateProductResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.UpdateProductResponse]:
         """Change a product's description. Prices have methods of their own. Errors: NOT_FOUND; ABORTED when the etag is old."""
 
     @_abc_1.abstractmethod
     def OfferPrice(
         self,
         request: _catalog_pb2.OfferPriceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.OfferPriceResponse, _abc.Awaitable[_catalog_pb2.OfferPriceResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.OfferPriceRequest, _abc.Awaitable[_catalog_pb2.OfferPriceResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.OfferPriceResponse]:
         """Put a product on offer at a further price. The prices already on offer stay. Errors: NOT_FOUND; ALREADY_EXISTS
         when it is on offer at that price.
         """
@@ -161,18 +112,18 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def WithdrawPrice(
         self,
         request: _catalog_pb2.WithdrawPriceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.WithdrawPriceResponse, _abc.Awaitable[_catalog_pb2.WithdrawPriceResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.WithdrawPriceRequest, _abc.Awaitable[_catalog_pb2.WithdrawPriceResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.WithdrawPriceResponse]:
         """End the offer of a product at a price; history keeps it. Errors: NOT_FOUND when it is not on offer at that price."""
 
     @_abc_1.abstractmethod
     def ImportProducts(
         self,
-        request_iterator: _MaybeAsyncIterator[_catalog_pb2.ImportProductsRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ImportProductsResponse, _abc.Awaitable[_catalog_pb2.ImportProductsResponse]]:
+        request_iterator: _abc.AsyncIterator[_catalog_pb2.ImportProductsRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_catalog_pb2.ImportProductsRequest], _abc.Awaitable[_catalog_pb2.ImportProductsResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.ImportProductsResponse]:
         """Bring many products in at once. A product that exists gets the new title and the prices it lacked; nothing is
         removed, so that sending a stream again changes nothing. Over HTTP the body is one JSON message a line.
         """
 
-def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _aio.Server) -> None: ...

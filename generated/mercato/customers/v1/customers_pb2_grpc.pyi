@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.customers.v1 import customers_pb2 as _customers_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,43 +19,18 @@ class CustomerServiceStub:
     DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> CustomerServiceAsyncStub: ...
-    GetCustomer: _grpc.UnaryUnaryMultiCallable[_customers_pb2.GetCustomerRequest, _customers_pb2.GetCustomerResponse]
-    """Read one customer. Errors: NOT_FOUND."""
-    ListCustomers: _grpc.UnaryUnaryMultiCallable[_customers_pb2.ListCustomersRequest, _customers_pb2.ListCustomersResponse]
-    """List customers by name."""
-    CreateCustomer: _grpc.UnaryUnaryMultiCallable[_customers_pb2.CreateCustomerRequest, _customers_pb2.CreateCustomerResponse]
-    """Open an account, or let a guest in. Errors: ALREADY_EXISTS."""
-    UpdateCustomer: _grpc.UnaryUnaryMultiCallable[_customers_pb2.UpdateCustomerRequest, _customers_pb2.UpdateCustomerResponse]
-    """Change a customer. Errors: NOT_FOUND; ABORTED when the etag is old."""
-    PutAddress: _grpc.UnaryUnaryMultiCallable[_customers_pb2.PutAddressRequest, _customers_pb2.PutAddressResponse]
-    """Add an address, or replace the one with that label. Errors: NOT_FOUND; FAILED_PRECONDITION TOO_MANY_ADDRESSES."""
-    RemoveAddress: _grpc.UnaryUnaryMultiCallable[_customers_pb2.RemoveAddressRequest, _customers_pb2.RemoveAddressResponse]
-    """Remove an address. Errors: NOT_FOUND, also when there is none with that label."""
-
-@_typing.type_check_only
-class CustomerServiceAsyncStub(CustomerServiceStub):
-    """Customers: accounts and guests, and where their goods go.
-
-    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
-    DEADLINE_EXCEEDED and UNAVAILABLE.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetCustomer: _aio.UnaryUnaryMultiCallable[_customers_pb2.GetCustomerRequest, _customers_pb2.GetCustomerResponse]  # type: ignore[assignment]
+    GetCustomer: _aio.UnaryUnaryMultiCallable[_customers_pb2.GetCustomerRequest, _customers_pb2.GetCustomerResponse]
     """Read one customer. Errors: NOT_FOUND."""
-    ListCustomers: _aio.UnaryUnaryMultiCallable[_customers_pb2.ListCustomersRequest, _customers_pb2.ListCustomersResponse]  # type: ignore[assignment]
+    ListCustomers: _aio.UnaryUnaryMultiCallable[_customers_pb2.ListCustomersRequest, _customers_pb2.ListCustomersResponse]
     """List customers by name."""
-    CreateCustomer: _aio.UnaryUnaryMultiCallable[_customers_pb2.CreateCustomerRequest, _customers_pb2.CreateCustomerResponse]  # type: ignore[assignment]
+    CreateCustomer: _aio.UnaryUnaryMultiCallable[_customers_pb2.CreateCustomerRequest, _customers_pb2.CreateCustomerResponse]
     """Open an account, or let a guest in. Errors: ALREADY_EXISTS."""
-    UpdateCustomer: _aio.UnaryUnaryMultiCallable[_customers_pb2.UpdateCustomerRequest, _customers_pb2.UpdateCustomerResponse]  # type: ignore[assignment]
+    UpdateCustomer: _aio.UnaryUnaryMultiCallable[_customers_pb2.UpdateCustomerRequest, _customers_pb2.UpdateCustomerResponse]
     """Change a customer. Errors: NOT_FOUND; ABORTED when the etag is old."""
-    PutAddress: _aio.UnaryUnaryMultiCallable[_customers_pb2.PutAddressRequest, _customers_pb2.PutAddressResponse]  # type: ignore[assignment]
+    PutAddress: _aio.UnaryUnaryMultiCallable[_customers_pb2.PutAddressRequest, _customers_pb2.PutAddressResponse]
     """Add an address, or replace the one with that label. Errors: NOT_FOUND; FAILED_PRECONDITION TOO_MANY_ADDRESSES."""
-    RemoveAddress: _aio.UnaryUnaryMultiCallable[_customers_pb2.RemoveAddressRequest, _customers_pb2.RemoveAddressResponse]  # type: ignore[assignment]
+    RemoveAddress: _aio.UnaryUnaryMultiCallable[_customers_pb2.RemoveAddressRequest, _customers_pb2.RemoveAddressResponse]
     """Remove an address. Errors: NOT_FOUND, also when there is none with that label."""
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,48 +44,48 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetCustomer(
         self,
         request: _customers_pb2.GetCustomerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_customers_pb2.GetCustomerResponse, _abc.Awaitable[_customers_pb2.GetCustomerResponse]]:
+        context: _aio.ServicerContext[_customers_pb2.GetCustomerRequest, _abc.Awaitable[_customers_pb2.GetCustomerResponse]],
+    ) -> _abc.Awaitable[_customers_pb2.GetCustomerResponse]:
         """Read one customer. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListCustomers(
         self,
         request: _customers_pb2.ListCustomersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_customers_pb2.ListCustomersResponse, _abc.Awaitable[_customers_pb2.ListCustomersResponse]]:
+        context: _aio.ServicerContext[_customers_pb2.ListCustomersRequest, _abc.Awaitable[_customers_pb2.ListCustomersResponse]],
+    ) -> _abc.Awaitable[_customers_pb2.ListCustomersResponse]:
         """List customers by name."""
 
     @_abc_1.abstractmethod
     def CreateCustomer(
         self,
         request: _customers_pb2.CreateCustomerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_customers_pb2.CreateCustomerResponse, _abc.Awaitable[_customers_pb2.CreateCustomerResponse]]:
+        context: _aio.ServicerContext[_customers_pb2.CreateCustomerRequest, _abc.Awaitable[_customers_pb2.CreateCustomerResponse]],
+    ) -> _abc.Awaitable[_customers_pb2.CreateCustomerResponse]:
         """Open an account, or let a guest in. Errors: ALREADY_EXISTS."""
 
     @_abc_1.abstractmethod
     def UpdateCustomer(
         self,
         request: _customers_pb2.UpdateCustomerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_customers_pb2.UpdateCustomerResponse, _abc.Awaitable[_customers_pb2.UpdateCustomerResponse]]:
+        context: _aio.ServicerContext[_customers_pb2.UpdateCustomerRequest, _abc.Awaitable[_customers_pb2.UpdateCustomerResponse]],
+    ) -> _abc.Awaitable[_customers_pb2.UpdateCustomerResponse]:
         """Change a customer. Errors: NOT_FOUND; ABORTED when the etag is old."""
 
     @_abc_1.abstractmethod
     def PutAddress(
         self,
         request: _customers_pb2.PutAddressRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_customers_pb2.PutAddressResponse, _abc.Awaitable[_customers_pb2.PutAddressResponse]]:
+        context: _aio.ServicerContext[_customers_pb2.PutAddressRequest, _abc.Awaitable[_customers_pb2.PutAddressResponse]],
+    ) -> _abc.Awaitable[_customers_pb2.PutAddressResponse]:
         """Add an address, or replace the one with that label. Errors: NOT_FOUND; FAILED_PRECONDITION TOO_MANY_ADDRESSES."""
 
     @_abc_1.abstractmethod
     def RemoveAddress(
         self,
         request: _customers_pb2.RemoveAddressRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_customers_pb2.RemoveAddressResponse, _abc.Awaitable[_customers_pb2.RemoveAddressResponse]]:
+        context: _aio.ServicerContext[_customers_pb2.RemoveAddressRequest, _abc.Awaitable[_customers_pb2.RemoveAddressResponse]],
+    ) -> _abc.Awaitable[_customers_pb2.RemoveAddressResponse]:
         """Remove an address. Errors: NOT_FOUND, also when there is none with that label."""
 
-def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _aio.Server) -> None: ...

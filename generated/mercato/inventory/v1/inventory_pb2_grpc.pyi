@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.inventory.v1 import inventory_pb2 as _inventory_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,61 +19,26 @@ class InventoryServiceStub:
     DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
-    GetStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.GetStockResponse]
-    """Read the stock of one product. Errors: NOT_FOUND when it never had any."""
-    ListStocks: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStocksRequest, _inventory_pb2.ListStocksResponse]
-    """List stocks by name."""
-    AdjustStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.AdjustStockResponse]
-    """Change what is on hand, all lines or none: goods come in, come back, are lost or counted anew.
-    Errors: FAILED_PRECONDITION OUT_OF_STOCK when a line would take more than is available.
-    """
-    ListMovements: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListMovementsRequest, _inventory_pb2.ListMovementsResponse]
-    """List the changes of what is on hand, oldest first."""
-    GetReservation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.GetReservationRequest, _inventory_pb2.GetReservationResponse]
-    """Read one reservation. Errors: NOT_FOUND."""
-    ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.ReserveStockResponse]
-    """Hold pieces for somebody until a time, all lines or none. Errors: FAILED_PRECONDITION OUT_OF_STOCK names the first
-    product of which too few are available; ALREADY_EXISTS.
-    """
-    CommitReservation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.CommitReservationResponse]
-    """The held pieces leave the stock. Errors: NOT_FOUND; FAILED_PRECONDITION RESERVATION_NOT_HELD when it is no longer held."""
-    ReleaseReservation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ReleaseReservationRequest, _inventory_pb2.ReleaseReservationResponse]
-    """Undo a reservation, whatever became of it: held pieces are free again, committed ones return to the stock. One that
-    was never made is marked released, so that it cannot be made late. Always succeeds.
-    """
-
-@_typing.type_check_only
-class InventoryServiceAsyncStub(InventoryServiceStub):
-    """Stock and reservations. Stock is never negative and never sold twice, whatever happens at once.
-
-    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
-    DEADLINE_EXCEEDED and UNAVAILABLE.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.GetStockResponse]  # type: ignore[assignment]
+    GetStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.GetStockResponse]
     """Read the stock of one product. Errors: NOT_FOUND when it never had any."""
-    ListStocks: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStocksRequest, _inventory_pb2.ListStocksResponse]  # type: ignore[assignment]
+    ListStocks: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStocksRequest, _inventory_pb2.ListStocksResponse]
     """List stocks by name."""
-    AdjustStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.AdjustStockResponse]  # type: ignore[assignment]
+    AdjustStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.AdjustStockResponse]
     """Change what is on hand, all lines or none: goods come in, come back, are lost or counted anew.
     Errors: FAILED_PRECONDITION OUT_OF_STOCK when a line would take more than is available.
     """
-    ListMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListMovementsRequest, _inventory_pb2.ListMovementsResponse]  # type: ignore[assignment]
+    ListMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListMovementsRequest, _inventory_pb2.ListMovementsResponse]
     """List the changes of what is on hand, oldest first."""
-    GetReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetReservationRequest, _inventory_pb2.GetReservationResponse]  # type: ignore[assignment]
+    GetReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetReservationRequest, _inventory_pb2.GetReservationResponse]
     """Read one reservation. Errors: NOT_FOUND."""
-    ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.ReserveStockResponse]  # type: ignore[assignment]
+    ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.ReserveStockResponse]
     """Hold pieces for somebody until a time, all lines or none. Errors: FAILED_PRECONDITION OUT_OF_STOCK names the first
     product of which too few are available; ALREADY_EXISTS.
     """
-    CommitReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.CommitReservationResponse]  # type: ignore[assignment]
+    CommitReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.CommitReservationResponse]
     """The held pieces leave the stock. Errors: NOT_FOUND; FAILED_PRECONDITION RESERVATION_NOT_HELD when it is no longer held."""
-    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReleaseReservationRequest, _inventory_pb2.ReleaseReservationResponse]  # type: ignore[assignment]
+    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReleaseReservationRequest, _inventory_pb2.ReleaseReservationResponse]
     """Undo a reservation, whatever became of it: held pieces are free again, committed ones return to the stock. One that
     was never made is marked released, so that it cannot be made late. Always succeeds.
     """
@@ -103,24 +54,24 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetStock(
         self,
         request: _inventory_pb2.GetStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.GetStockResponse, _abc.Awaitable[_inventory_pb2.GetStockResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.GetStockRequest, _abc.Awaitable[_inventory_pb2.GetStockResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.GetStockResponse]:
         """Read the stock of one product. Errors: NOT_FOUND when it never had any."""
 
     @_abc_1.abstractmethod
     def ListStocks(
         self,
         request: _inventory_pb2.ListStocksRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.ListStocksResponse, _abc.Awaitable[_inventory_pb2.ListStocksResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.ListStocksRequest, _abc.Awaitable[_inventory_pb2.ListStocksResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.ListStocksResponse]:
         """List stocks by name."""
 
     @_abc_1.abstractmethod
     def AdjustStock(
         self,
         request: _inventory_pb2.AdjustStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.AdjustStockResponse, _abc.Awaitable[_inventory_pb2.AdjustStockResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.AdjustStockRequest, _abc.Awaitable[_inventory_pb2.AdjustStockResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.AdjustStockResponse]:
         """Change what is on hand, all lines or none: goods come in, come back, are lost or counted anew.
         Errors: FAILED_PRECONDITION OUT_OF_STOCK when a line would take more than is available.
         """
@@ -129,24 +80,24 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListMovements(
         self,
         request: _inventory_pb2.ListMovementsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.ListMovementsResponse, _abc.Awaitable[_inventory_pb2.ListMovementsResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.ListMovementsRequest, _abc.Awaitable[_inventory_pb2.ListMovementsResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.ListMovementsResponse]:
         """List the changes of what is on hand, oldest first."""
 
     @_abc_1.abstractmethod
     def GetReservation(
         self,
         request: _inventory_pb2.GetReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.GetReservationResponse, _abc.Awaitable[_inventory_pb2.GetReservationResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.GetReservationRequest, _abc.Awaitable[_inventory_pb2.GetReservationResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.GetReservationResponse]:
         """Read one reservation. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ReserveStock(
         self,
         request: _inventory_pb2.ReserveStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.ReserveStockResponse, _abc.Awaitable[_inventory_pb2.ReserveStockResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.ReserveStockRequest, _abc.Awaitable[_inventory_pb2.ReserveStockResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.ReserveStockResponse]:
         """Hold pieces for somebody until a time, all lines or none. Errors: FAILED_PRECONDITION OUT_OF_STOCK names the first
         product of which too few are available; ALREADY_EXISTS.
         """
@@ -155,18 +106,18 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def CommitReservation(
         self,
         request: _inventory_pb2.CommitReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.CommitReservationResponse, _abc.Awaitable[_inventory_pb2.CommitReservationResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.CommitReservationRequest, _abc.Awaitable[_inventory_pb2.CommitReservationResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.CommitReservationResponse]:
         """The held pieces leave the stock. Errors: NOT_FOUND; FAILED_PRECONDITION RESERVATION_NOT_HELD when it is no longer held."""
 
     @_abc_1.abstractmethod
     def ReleaseReservation(
         self,
         request: _inventory_pb2.ReleaseReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_pb2.ReleaseReservationResponse, _abc.Awaitable[_inventory_pb2.ReleaseReservationResponse]]:
+        context: _aio.ServicerContext[_inventory_pb2.ReleaseReservationRequest, _abc.Awaitable[_inventory_pb2.ReleaseReservationResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.ReleaseReservationResponse]:
         """Undo a reservation, whatever became of it: held pieces are free again, committed ones return to the stock. One that
         was never made is marked released, so that it cannot be made late. Always succeeds.
         """
 
-def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.notifications.v1 import notifications_pb2 as _notifications_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,27 +19,10 @@ class NotificationServiceStub:
     DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> NotificationServiceAsyncStub: ...
-    GetMail: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.GetMailRequest, _notifications_pb2.GetMailResponse]
-    """Read one mail. Errors: NOT_FOUND."""
-    ListMails: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.ListMailsRequest, _notifications_pb2.ListMailsResponse]
-    """List mails by name."""
-
-@_typing.type_check_only
-class NotificationServiceAsyncStub(NotificationServiceStub):
-    """Mails about orders, written from the events of other services. At most one mail an event.
-
-    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
-    DEADLINE_EXCEEDED and UNAVAILABLE.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetMail: _aio.UnaryUnaryMultiCallable[_notifications_pb2.GetMailRequest, _notifications_pb2.GetMailResponse]  # type: ignore[assignment]
+    GetMail: _aio.UnaryUnaryMultiCallable[_notifications_pb2.GetMailRequest, _notifications_pb2.GetMailResponse]
     """Read one mail. Errors: NOT_FOUND."""
-    ListMails: _aio.UnaryUnaryMultiCallable[_notifications_pb2.ListMailsRequest, _notifications_pb2.ListMailsResponse]  # type: ignore[assignment]
+    ListMails: _aio.UnaryUnaryMultiCallable[_notifications_pb2.ListMailsRequest, _notifications_pb2.ListMailsResponse]
     """List mails by name."""
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -67,16 +36,16 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetMail(
         self,
         request: _notifications_pb2.GetMailRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_notifications_pb2.GetMailResponse, _abc.Awaitable[_notifications_pb2.GetMailResponse]]:
+        context: _aio.ServicerContext[_notifications_pb2.GetMailRequest, _abc.Awaitable[_notifications_pb2.GetMailResponse]],
+    ) -> _abc.Awaitable[_notifications_pb2.GetMailResponse]:
         """Read one mail. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListMails(
         self,
         request: _notifications_pb2.ListMailsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_notifications_pb2.ListMailsResponse, _abc.Awaitable[_notifications_pb2.ListMailsResponse]]:
+        context: _aio.ServicerContext[_notifications_pb2.ListMailsRequest, _abc.Awaitable[_notifications_pb2.ListMailsResponse]],
+    ) -> _abc.Awaitable[_notifications_pb2.ListMailsResponse]:
         """List mails by name."""
 
-def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _aio.Server) -> None: ...

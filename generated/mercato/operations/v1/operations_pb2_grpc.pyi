@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.operations.v1 import operations_pb2 as _operations_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,27 +15,12 @@ GRPC_VERSION: str
 class OperationsServiceStub:
     """Dead letters and sagas of the service that is asked. Every instance serves it on its own port; the gateway does not."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OperationsServiceAsyncStub: ...
-    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]
-    """List events that could not be handled, oldest first."""
-    ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ReplayDeadLettersRequest, _operations_pb2.ReplayDeadLettersResponse]
-    """Hand dead letters to their handlers again. One that fails again stays. Errors: NOT_FOUND."""
-    ListSagas: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListSagasRequest, _operations_pb2.ListSagasResponse]
-    """List sagas that are not done, those stuck longest first."""
-
-@_typing.type_check_only
-class OperationsServiceAsyncStub(OperationsServiceStub):
-    """Dead letters and sagas of the service that is asked. Every instance serves it on its own port; the gateway does not."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]
     """List events that could not be handled, oldest first."""
-    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ReplayDeadLettersRequest, _operations_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ReplayDeadLettersRequest, _operations_pb2.ReplayDeadLettersResponse]
     """Hand dead letters to their handlers again. One that fails again stays. Errors: NOT_FOUND."""
-    ListSagas: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListSagasRequest, _operations_pb2.ListSagasResponse]  # type: ignore[assignment]
+    ListSagas: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListSagasRequest, _operations_pb2.ListSagasResponse]
     """List sagas that are not done, those stuck longest first."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,24 +30,24 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListDeadLetters(
         self,
         request: _operations_pb2.ListDeadLettersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operations_pb2.ListDeadLettersResponse, _abc.Awaitable[_operations_pb2.ListDeadLettersResponse]]:
+        context: _aio.ServicerContext[_operations_pb2.ListDeadLettersRequest, _abc.Awaitable[_operations_pb2.ListDeadLettersResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.ListDeadLettersResponse]:
         """List events that could not be handled, oldest first."""
 
     @_abc_1.abstractmethod
     def ReplayDeadLetters(
         self,
         request: _operations_pb2.ReplayDeadLettersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operations_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_operations_pb2.ReplayDeadLettersResponse]]:
+        context: _aio.ServicerContext[_operations_pb2.ReplayDeadLettersRequest, _abc.Awaitable[_operations_pb2.ReplayDeadLettersResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.ReplayDeadLettersResponse]:
         """Hand dead letters to their handlers again. One that fails again stays. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListSagas(
         self,
         request: _operations_pb2.ListSagasRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operations_pb2.ListSagasResponse, _abc.Awaitable[_operations_pb2.ListSagasResponse]]:
+        context: _aio.ServicerContext[_operations_pb2.ListSagasRequest, _abc.Awaitable[_operations_pb2.ListSagasResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.ListSagasResponse]:
         """List sagas that are not done, those stuck longest first."""
 
-def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.orders.v1 import orders_pb2 as _orders_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,73 +19,33 @@ class OrderServiceStub:
     DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OrderServiceAsyncStub: ...
-    PlaceOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.PlaceOrderRequest, _orders_pb2.PlaceOrderResponse]
-    """Place an order. Answers once it is stored; checkout (stock, payment, shipment) follows, see WatchOrder.
-    Errors: NOT_FOUND for an unknown customer or product; FAILED_PRECONDITION PRICE_NOT_OFFERED.
-    """
-    GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.GetOrderResponse]
-    """Read one order. Errors: NOT_FOUND."""
-    BatchGetOrders: _grpc.UnaryUnaryMultiCallable[_orders_pb2.BatchGetOrdersRequest, _orders_pb2.BatchGetOrdersResponse]
-    """Read many orders at once, in the order asked. Errors: NOT_FOUND names the first that is missing."""
-    ListOrders: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListOrdersRequest, _orders_pb2.ListOrdersResponse]
-    """List orders, oldest first."""
-    WatchOrder: _grpc.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.WatchOrderResponse]
-    """Follow an order: it as it stands, then again after every change of its state. Ends when the state is final.
-    Errors: NOT_FOUND.
-    """
-    CancelOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.CancelOrderResponse]
-    """Give up an order, placed or confirmed: what checkout did is undone in reverse, then the order is cancelled.
-    Answers once that is decided. Errors: NOT_FOUND; FAILED_PRECONDITION ORDER_NOT_CANCELLABLE when it was refused,
-    cancelled or partly returned.
-    """
-    CreateReturn: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CreateReturnRequest, _orders_pb2.CreateReturnResponse]
-    """Bring goods back, or take a charge back. Answers once it is stored; restocking and refund follow.
-    Errors: NOT_FOUND; FAILED_PRECONDITION NOT_RETURNABLE when the order does not hold so much at that price.
-    """
-    GetReturn: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetReturnRequest, _orders_pb2.GetReturnResponse]
-    """Read one return. Errors: NOT_FOUND."""
-    ListReturns: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListReturnsRequest, _orders_pb2.ListReturnsResponse]
-    """List returns, oldest first."""
-
-@_typing.type_check_only
-class OrderServiceAsyncStub(OrderServiceStub):
-    """Orders and returns, and the sagas that carry them out.
-
-    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
-    DEADLINE_EXCEEDED and UNAVAILABLE.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    PlaceOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.PlaceOrderRequest, _orders_pb2.PlaceOrderResponse]  # type: ignore[assignment]
+    PlaceOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.PlaceOrderRequest, _orders_pb2.PlaceOrderResponse]
     """Place an order. Answers once it is stored; checkout (stock, payment, shipment) follows, see WatchOrder.
     Errors: NOT_FOUND for an unknown customer or product; FAILED_PRECONDITION PRICE_NOT_OFFERED.
     """
-    GetOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.GetOrderResponse]  # type: ignore[assignment]
+    GetOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.GetOrderResponse]
     """Read one order. Errors: NOT_FOUND."""
-    BatchGetOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.BatchGetOrdersRequest, _orders_pb2.BatchGetOrdersResponse]  # type: ignore[assignment]
+    BatchGetOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.BatchGetOrdersRequest, _orders_pb2.BatchGetOrdersResponse]
     """Read many orders at once, in the order asked. Errors: NOT_FOUND names the first that is missing."""
-    ListOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListOrdersRequest, _orders_pb2.ListOrdersResponse]  # type: ignore[assignment]
+    ListOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListOrdersRequest, _orders_pb2.ListOrdersResponse]
     """List orders, oldest first."""
-    WatchOrder: _aio.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.WatchOrderResponse]  # type: ignore[assignment]
+    WatchOrder: _aio.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.WatchOrderResponse]
     """Follow an order: it as it stands, then again after every change of its state. Ends when the state is final.
     Errors: NOT_FOUND.
     """
-    CancelOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.CancelOrderResponse]  # type: ignore[assignment]
+    CancelOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.CancelOrderResponse]
     """Give up an order, placed or confirmed: what checkout did is undone in reverse, then the order is cancelled.
     Answers once that is decided. Errors: NOT_FOUND; FAILED_PRECONDITION ORDER_NOT_CANCELLABLE when it was refused,
     cancelled or partly returned.
     """
-    CreateReturn: _aio.UnaryUnaryMultiCallable[_orders_pb2.CreateReturnRequest, _orders_pb2.CreateReturnResponse]  # type: ignore[assignment]
+    CreateReturn: _aio.UnaryUnaryMultiCallable[_orders_pb2.CreateReturnRequest, _orders_pb2.CreateReturnResponse]
     """Bring goods back, or take a charge back. Answers once it is stored; restocking and refund follow.
     Errors: NOT_FOUND; FAILED_PRECONDITION NOT_RETURNABLE when the order does not hold so much at that price.
     """
-    GetReturn: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetReturnRequest, _orders_pb2.GetReturnResponse]  # type: ignore[assignment]
+    GetReturn: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetReturnRequest, _orders_pb2.GetReturnResponse]
     """Read one return. Errors: NOT_FOUND."""
-    ListReturns: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListReturnsRequest, _orders_pb2.ListReturnsResponse]  # type: ignore[assignment]
+    ListReturns: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListReturnsRequest, _orders_pb2.ListReturnsResponse]
     """List returns, oldest first."""
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -113,8 +59,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def PlaceOrder(
         self,
         request: _orders_pb2.PlaceOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.PlaceOrderResponse, _abc.Awaitable[_orders_pb2.PlaceOrderResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.PlaceOrderRequest, _abc.Awaitable[_orders_pb2.PlaceOrderResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.PlaceOrderResponse]:
         """Place an order. Answers once it is stored; checkout (stock, payment, shipment) follows, see WatchOrder.
         Errors: NOT_FOUND for an unknown customer or product; FAILED_PRECONDITION PRICE_NOT_OFFERED.
         """
@@ -123,32 +69,32 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetOrder(
         self,
         request: _orders_pb2.GetOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.GetOrderResponse, _abc.Awaitable[_orders_pb2.GetOrderResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.GetOrderRequest, _abc.Awaitable[_orders_pb2.GetOrderResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.GetOrderResponse]:
         """Read one order. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def BatchGetOrders(
         self,
         request: _orders_pb2.BatchGetOrdersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.BatchGetOrdersResponse, _abc.Awaitable[_orders_pb2.BatchGetOrdersResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.BatchGetOrdersRequest, _abc.Awaitable[_orders_pb2.BatchGetOrdersResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.BatchGetOrdersResponse]:
         """Read many orders at once, in the order asked. Errors: NOT_FOUND names the first that is missing."""
 
     @_abc_1.abstractmethod
     def ListOrders(
         self,
         request: _orders_pb2.ListOrdersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.ListOrdersResponse, _abc.Awaitable[_orders_pb2.ListOrdersResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.ListOrdersRequest, _abc.Awaitable[_orders_pb2.ListOrdersResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.ListOrdersResponse]:
         """List orders, oldest first."""
 
     @_abc_1.abstractmethod
     def WatchOrder(
         self,
         request: _orders_pb2.WatchOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_orders_pb2.WatchOrderResponse], _abc.AsyncIterator[_orders_pb2.WatchOrderResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.WatchOrderRequest, _abc.AsyncIterator[_orders_pb2.WatchOrderResponse]],
+    ) -> _abc.AsyncIterator[_orders_pb2.WatchOrderResponse]:
         """Follow an order: it as it stands, then again after every change of its state. Ends when the state is final.
         Errors: NOT_FOUND.
         """
@@ -157,8 +103,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def CancelOrder(
         self,
         request: _orders_pb2.CancelOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.CancelOrderResponse, _abc.Awaitable[_orders_pb2.CancelOrderResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.CancelOrderRequest, _abc.Awaitable[_orders_pb2.CancelOrderResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.CancelOrderResponse]:
         """Give up an order, placed or confirmed: what checkout did is undone in reverse, then the order is cancelled.
         Answers once that is decided. Errors: NOT_FOUND; FAILED_PRECONDITION ORDER_NOT_CANCELLABLE when it was refused,
         cancelled or partly returned.
@@ -168,8 +114,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateReturn(
         self,
         request: _orders_pb2.CreateReturnRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.CreateReturnResponse, _abc.Awaitable[_orders_pb2.CreateReturnResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.CreateReturnRequest, _abc.Awaitable[_orders_pb2.CreateReturnResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.CreateReturnResponse]:
         """Bring goods back, or take a charge back. Answers once it is stored; restocking and refund follow.
         Errors: NOT_FOUND; FAILED_PRECONDITION NOT_RETURNABLE when the order does not hold so much at that price.
         """
@@ -178,16 +124,16 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetReturn(
         self,
         request: _orders_pb2.GetReturnRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.GetReturnResponse, _abc.Awaitable[_orders_pb2.GetReturnResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.GetReturnRequest, _abc.Awaitable[_orders_pb2.GetReturnResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.GetReturnResponse]:
         """Read one return. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListReturns(
         self,
         request: _orders_pb2.ListReturnsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_pb2.ListReturnsResponse, _abc.Awaitable[_orders_pb2.ListReturnsResponse]]:
+        context: _aio.ServicerContext[_orders_pb2.ListReturnsRequest, _abc.Awaitable[_orders_pb2.ListReturnsResponse]],
+    ) -> _abc.Awaitable[_orders_pb2.ListReturnsResponse]:
         """List returns, oldest first."""
 
-def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

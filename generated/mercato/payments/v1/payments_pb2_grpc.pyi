@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.payments.v1 import payments_pb2 as _payments_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,83 +19,38 @@ class PaymentServiceStub:
     DEADLINE_EXCEEDED and UNAVAILABLE. After the last two the outcome is not known: the same request again tells.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PaymentServiceAsyncStub: ...
-    GetPayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetPaymentRequest, _payments_pb2.GetPaymentResponse]
-    """Read one payment. Errors: NOT_FOUND."""
-    ListPayments: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListPaymentsRequest, _payments_pb2.ListPaymentsResponse]
-    """List payments by name."""
-    AuthorizePayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.AuthorizePaymentRequest, _payments_pb2.AuthorizePaymentResponse]
-    """Ask the card for an amount and hold it. Errors: FAILED_PRECONDITION CARD_DECLINED; FAILED_PRECONDITION
-    PAYMENT_NOT_AUTHORIZABLE when it was voided before; ALREADY_EXISTS.
-    """
-    CapturePayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CapturePaymentRequest, _payments_pb2.CapturePaymentResponse]
-    """Take the whole amount that is held. Errors: NOT_FOUND; FAILED_PRECONDITION PAYMENT_NOT_CAPTURABLE."""
-    VoidPayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.VoidPaymentRequest, _payments_pb2.VoidPaymentResponse]
-    """Undo a payment, whatever became of it: an amount that is held is let go, one that was captured is refunded as far as
-    it was not yet. One that was never made is marked voided, so that it cannot be made late. Always succeeds.
-    """
-    RefundPayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.RefundPaymentRequest, _payments_pb2.RefundPaymentResponse]
-    """Give a captured amount back, or a part of it. Errors: NOT_FOUND; FAILED_PRECONDITION REFUND_TOO_LARGE when it is
-    more than what was captured and not yet refunded.
-    """
-    IssueCredit: _grpc.UnaryUnaryMultiCallable[_payments_pb2.IssueCreditRequest, _payments_pb2.IssueCreditResponse]
-    """Give money to a customer without a payment of ours to refund: goods bought before our records begin, a discount
-    granted later. Errors: ALREADY_EXISTS.
-    """
-    ListCredits: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListCreditsRequest, _payments_pb2.ListCreditsResponse]
-    """List credits by name."""
-    RecordFee: _grpc.UnaryUnaryMultiCallable[_payments_pb2.RecordFeeRequest, _payments_pb2.RecordFeeResponse]
-    """Book what a bank or a marketplace charged us, or gave back. Errors: ALREADY_EXISTS."""
-    ListFees: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListFeesRequest, _payments_pb2.ListFeesResponse]
-    """List fees by name."""
-    GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetTrialBalanceRequest, _payments_pb2.GetTrialBalanceResponse]
-    """Read the balance of every account of the ledger. Per currency they sum to zero."""
-    ListLedgerEntries: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListLedgerEntriesRequest, _payments_pb2.ListLedgerEntriesResponse]
-    """List the entries of the ledger, oldest first."""
-
-@_typing.type_check_only
-class PaymentServiceAsyncStub(PaymentServiceStub):
-    """Card payments through a processor, and a double-entry ledger of everything that was booked.
-
-    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
-    DEADLINE_EXCEEDED and UNAVAILABLE. After the last two the outcome is not known: the same request again tells.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetPaymentRequest, _payments_pb2.GetPaymentResponse]  # type: ignore[assignment]
+    GetPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetPaymentRequest, _payments_pb2.GetPaymentResponse]
     """Read one payment. Errors: NOT_FOUND."""
-    ListPayments: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListPaymentsRequest, _payments_pb2.ListPaymentsResponse]  # type: ignore[assignment]
+    ListPayments: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListPaymentsRequest, _payments_pb2.ListPaymentsResponse]
     """List payments by name."""
-    AuthorizePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.AuthorizePaymentRequest, _payments_pb2.AuthorizePaymentResponse]  # type: ignore[assignment]
+    AuthorizePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.AuthorizePaymentRequest, _payments_pb2.AuthorizePaymentResponse]
     """Ask the card for an amount and hold it. Errors: FAILED_PRECONDITION CARD_DECLINED; FAILED_PRECONDITION
     PAYMENT_NOT_AUTHORIZABLE when it was voided before; ALREADY_EXISTS.
     """
-    CapturePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.CapturePaymentRequest, _payments_pb2.CapturePaymentResponse]  # type: ignore[assignment]
+    CapturePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.CapturePaymentRequest, _payments_pb2.CapturePaymentResponse]
     """Take the whole amount that is held. Errors: NOT_FOUND; FAILED_PRECONDITION PAYMENT_NOT_CAPTURABLE."""
-    VoidPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.VoidPaymentRequest, _payments_pb2.VoidPaymentResponse]  # type: ignore[assignment]
+    VoidPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.VoidPaymentRequest, _payments_pb2.VoidPaymentResponse]
     """Undo a payment, whatever became of it: an amount that is held is let go, one that was captured is refunded as far as
     it was not yet. One that was never made is marked voided, so that it cannot be made late. Always succeeds.
     """
-    RefundPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.RefundPaymentRequest, _payments_pb2.RefundPaymentResponse]  # type: ignore[assignment]
+    RefundPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.RefundPaymentRequest, _payments_pb2.RefundPaymentResponse]
     """Give a captured amount back, or a part of it. Errors: NOT_FOUND; FAILED_PRECONDITION REFUND_TOO_LARGE when it is
     more than what was captured and not yet refunded.
     """
-    IssueCredit: _aio.UnaryUnaryMultiCallable[_payments_pb2.IssueCreditRequest, _payments_pb2.IssueCreditResponse]  # type: ignore[assignment]
+    IssueCredit: _aio.UnaryUnaryMultiCallable[_payments_pb2.IssueCreditRequest, _payments_pb2.IssueCreditResponse]
     """Give money to a customer without a payment of ours to refund: goods bought before our records begin, a discount
     granted later. Errors: ALREADY_EXISTS.
     """
-    ListCredits: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListCreditsRequest, _payments_pb2.ListCreditsResponse]  # type: ignore[assignment]
+    ListCredits: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListCreditsRequest, _payments_pb2.ListCreditsResponse]
     """List credits by name."""
-    RecordFee: _aio.UnaryUnaryMultiCallable[_payments_pb2.RecordFeeRequest, _payments_pb2.RecordFeeResponse]  # type: ignore[assignment]
+    RecordFee: _aio.UnaryUnaryMultiCallable[_payments_pb2.RecordFeeRequest, _payments_pb2.RecordFeeResponse]
     """Book what a bank or a marketplace charged us, or gave back. Errors: ALREADY_EXISTS."""
-    ListFees: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListFeesRequest, _payments_pb2.ListFeesResponse]  # type: ignore[assignment]
+    ListFees: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListFeesRequest, _payments_pb2.ListFeesResponse]
     """List fees by name."""
-    GetTrialBalance: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetTrialBalanceRequest, _payments_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
+    GetTrialBalance: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetTrialBalanceRequest, _payments_pb2.GetTrialBalanceResponse]
     """Read the balance of every account of the ledger. Per currency they sum to zero."""
-    ListLedgerEntries: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListLedgerEntriesRequest, _payments_pb2.ListLedgerEntriesResponse]  # type: ignore[assignment]
+    ListLedgerEntries: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListLedgerEntriesRequest, _payments_pb2.ListLedgerEntriesResponse]
     """List the entries of the ledger, oldest first."""
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -123,24 +64,24 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetPayment(
         self,
         request: _payments_pb2.GetPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.GetPaymentResponse, _abc.Awaitable[_payments_pb2.GetPaymentResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.GetPaymentRequest, _abc.Awaitable[_payments_pb2.GetPaymentResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.GetPaymentResponse]:
         """Read one payment. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListPayments(
         self,
         request: _payments_pb2.ListPaymentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.ListPaymentsResponse, _abc.Awaitable[_payments_pb2.ListPaymentsResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.ListPaymentsRequest, _abc.Awaitable[_payments_pb2.ListPaymentsResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.ListPaymentsResponse]:
         """List payments by name."""
 
     @_abc_1.abstractmethod
     def AuthorizePayment(
         self,
         request: _payments_pb2.AuthorizePaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.AuthorizePaymentResponse, _abc.Awaitable[_payments_pb2.AuthorizePaymentResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.AuthorizePaymentRequest, _abc.Awaitable[_payments_pb2.AuthorizePaymentResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.AuthorizePaymentResponse]:
         """Ask the card for an amount and hold it. Errors: FAILED_PRECONDITION CARD_DECLINED; FAILED_PRECONDITION
         PAYMENT_NOT_AUTHORIZABLE when it was voided before; ALREADY_EXISTS.
         """
@@ -149,16 +90,16 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def CapturePayment(
         self,
         request: _payments_pb2.CapturePaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.CapturePaymentResponse, _abc.Awaitable[_payments_pb2.CapturePaymentResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.CapturePaymentRequest, _abc.Awaitable[_payments_pb2.CapturePaymentResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.CapturePaymentResponse]:
         """Take the whole amount that is held. Errors: NOT_FOUND; FAILED_PRECONDITION PAYMENT_NOT_CAPTURABLE."""
 
     @_abc_1.abstractmethod
     def VoidPayment(
         self,
         request: _payments_pb2.VoidPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.VoidPaymentResponse, _abc.Awaitable[_payments_pb2.VoidPaymentResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.VoidPaymentRequest, _abc.Awaitable[_payments_pb2.VoidPaymentResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.VoidPaymentResponse]:
         """Undo a payment, whatever became of it: an amount that is held is let go, one that was captured is refunded as far as
         it was not yet. One that was never made is marked voided, so that it cannot be made late. Always succeeds.
         """
@@ -167,8 +108,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def RefundPayment(
         self,
         request: _payments_pb2.RefundPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.RefundPaymentResponse, _abc.Awaitable[_payments_pb2.RefundPaymentResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.RefundPaymentRequest, _abc.Awaitable[_payments_pb2.RefundPaymentResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.RefundPaymentResponse]:
         """Give a captured amount back, or a part of it. Errors: NOT_FOUND; FAILED_PRECONDITION REFUND_TOO_LARGE when it is
         more than what was captured and not yet refunded.
         """
@@ -177,8 +118,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def IssueCredit(
         self,
         request: _payments_pb2.IssueCreditRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.IssueCreditResponse, _abc.Awaitable[_payments_pb2.IssueCreditResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.IssueCreditRequest, _abc.Awaitable[_payments_pb2.IssueCreditResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.IssueCreditResponse]:
         """Give money to a customer without a payment of ours to refund: goods bought before our records begin, a discount
         granted later. Errors: ALREADY_EXISTS.
         """
@@ -187,40 +128,40 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListCredits(
         self,
         request: _payments_pb2.ListCreditsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.ListCreditsResponse, _abc.Awaitable[_payments_pb2.ListCreditsResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.ListCreditsRequest, _abc.Awaitable[_payments_pb2.ListCreditsResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.ListCreditsResponse]:
         """List credits by name."""
 
     @_abc_1.abstractmethod
     def RecordFee(
         self,
         request: _payments_pb2.RecordFeeRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.RecordFeeResponse, _abc.Awaitable[_payments_pb2.RecordFeeResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.RecordFeeRequest, _abc.Awaitable[_payments_pb2.RecordFeeResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.RecordFeeResponse]:
         """Book what a bank or a marketplace charged us, or gave back. Errors: ALREADY_EXISTS."""
 
     @_abc_1.abstractmethod
     def ListFees(
         self,
         request: _payments_pb2.ListFeesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.ListFeesResponse, _abc.Awaitable[_payments_pb2.ListFeesResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.ListFeesRequest, _abc.Awaitable[_payments_pb2.ListFeesResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.ListFeesResponse]:
         """List fees by name."""
 
     @_abc_1.abstractmethod
     def GetTrialBalance(
         self,
         request: _payments_pb2.GetTrialBalanceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.GetTrialBalanceResponse, _abc.Awaitable[_payments_pb2.GetTrialBalanceResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.GetTrialBalanceRequest, _abc.Awaitable[_payments_pb2.GetTrialBalanceResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.GetTrialBalanceResponse]:
         """Read the balance of every account of the ledger. Per currency they sum to zero."""
 
     @_abc_1.abstractmethod
     def ListLedgerEntries(
         self,
         request: _payments_pb2.ListLedgerEntriesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_pb2.ListLedgerEntriesResponse, _abc.Awaitable[_payments_pb2.ListLedgerEntriesResponse]]:
+        context: _aio.ServicerContext[_payments_pb2.ListLedgerEntriesRequest, _abc.Awaitable[_payments_pb2.ListLedgerEntriesResponse]],
+    ) -> _abc.Awaitable[_payments_pb2.ListLedgerEntriesResponse]:
         """List the entries of the ledger, oldest first."""
 
-def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _aio.Server) -> None: ...

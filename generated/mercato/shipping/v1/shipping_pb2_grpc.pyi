@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mercato.shipping.v1 import shipping_pb2 as _shipping_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,55 +19,24 @@ class ShippingServiceStub:
     DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ShippingServiceAsyncStub: ...
-    QuoteCarriage: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.QuoteCarriageRequest, _shipping_pb2.QuoteCarriageResponse]
-    """Say what carriage costs. Errors: FAILED_PRECONDITION DESTINATION_NOT_SERVED."""
-    BookShipment: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.BookShipmentRequest, _shipping_pb2.BookShipmentResponse]
-    """Book a shipment. Errors: FAILED_PRECONDITION SHIPMENT_NOT_BOOKABLE when it was cancelled before; ALREADY_EXISTS;
-    FAILED_PRECONDITION DESTINATION_NOT_SERVED.
-    """
-    CancelShipment: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.CancelShipmentRequest, _shipping_pb2.CancelShipmentResponse]
-    """Undo a shipment: before it left it is cancelled, afterwards the carrier is asked to bring it back. One that was never
-    booked is marked cancelled, so that it cannot be booked late. Always succeeds.
-    """
-    TrackShipment: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.TrackShipmentRequest, _shipping_pb2.TrackShipmentResponse]
-    """Note where a shipment is. Errors: NOT_FOUND; FAILED_PRECONDITION SHIPMENT_NOT_TRACKABLE when it was cancelled or
-    delivered.
-    """
-    GetShipment: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.GetShipmentRequest, _shipping_pb2.GetShipmentResponse]
-    """Read one shipment. Errors: NOT_FOUND."""
-    ListShipments: _grpc.UnaryUnaryMultiCallable[_shipping_pb2.ListShipmentsRequest, _shipping_pb2.ListShipmentsResponse]
-    """List shipments by name."""
-
-@_typing.type_check_only
-class ShippingServiceAsyncStub(ShippingServiceStub):
-    """Carriage quotes, shipments and their tracking.
-
-    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
-    DEADLINE_EXCEEDED and UNAVAILABLE.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    QuoteCarriage: _aio.UnaryUnaryMultiCallable[_shipping_pb2.QuoteCarriageRequest, _shipping_pb2.QuoteCarriageResponse]  # type: ignore[assignment]
+    QuoteCarriage: _aio.UnaryUnaryMultiCallable[_shipping_pb2.QuoteCarriageRequest, _shipping_pb2.QuoteCarriageResponse]
     """Say what carriage costs. Errors: FAILED_PRECONDITION DESTINATION_NOT_SERVED."""
-    BookShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.BookShipmentRequest, _shipping_pb2.BookShipmentResponse]  # type: ignore[assignment]
+    BookShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.BookShipmentRequest, _shipping_pb2.BookShipmentResponse]
     """Book a shipment. Errors: FAILED_PRECONDITION SHIPMENT_NOT_BOOKABLE when it was cancelled before; ALREADY_EXISTS;
     FAILED_PRECONDITION DESTINATION_NOT_SERVED.
     """
-    CancelShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.CancelShipmentRequest, _shipping_pb2.CancelShipmentResponse]  # type: ignore[assignment]
+    CancelShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.CancelShipmentRequest, _shipping_pb2.CancelShipmentResponse]
     """Undo a shipment: before it left it is cancelled, afterwards the carrier is asked to bring it back. One that was never
     booked is marked cancelled, so that it cannot be booked late. Always succeeds.
     """
-    TrackShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.TrackShipmentRequest, _shipping_pb2.TrackShipmentResponse]  # type: ignore[assignment]
+    TrackShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.TrackShipmentRequest, _shipping_pb2.TrackShipmentResponse]
     """Note where a shipment is. Errors: NOT_FOUND; FAILED_PRECONDITION SHIPMENT_NOT_TRACKABLE when it was cancelled or
     delivered.
     """
-    GetShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.GetShipmentRequest, _shipping_pb2.GetShipmentResponse]  # type: ignore[assignment]
+    GetShipment: _aio.UnaryUnaryMultiCallable[_shipping_pb2.GetShipmentRequest, _shipping_pb2.GetShipmentResponse]
     """Read one shipment. Errors: NOT_FOUND."""
-    ListShipments: _aio.UnaryUnaryMultiCallable[_shipping_pb2.ListShipmentsRequest, _shipping_pb2.ListShipmentsResponse]  # type: ignore[assignment]
+    ListShipments: _aio.UnaryUnaryMultiCallable[_shipping_pb2.ListShipmentsRequest, _shipping_pb2.ListShipmentsResponse]
     """List shipments by name."""
 
 class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -95,16 +50,16 @@ class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
     def QuoteCarriage(
         self,
         request: _shipping_pb2.QuoteCarriageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shipping_pb2.QuoteCarriageResponse, _abc.Awaitable[_shipping_pb2.QuoteCarriageResponse]]:
+        context: _aio.ServicerContext[_shipping_pb2.QuoteCarriageRequest, _abc.Awaitable[_shipping_pb2.QuoteCarriageResponse]],
+    ) -> _abc.Awaitable[_shipping_pb2.QuoteCarriageResponse]:
         """Say what carriage costs. Errors: FAILED_PRECONDITION DESTINATION_NOT_SERVED."""
 
     @_abc_1.abstractmethod
     def BookShipment(
         self,
         request: _shipping_pb2.BookShipmentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shipping_pb2.BookShipmentResponse, _abc.Awaitable[_shipping_pb2.BookShipmentResponse]]:
+        context: _aio.ServicerContext[_shipping_pb2.BookShipmentRequest, _abc.Awaitable[_shipping_pb2.BookShipmentResponse]],
+    ) -> _abc.Awaitable[_shipping_pb2.BookShipmentResponse]:
         """Book a shipment. Errors: FAILED_PRECONDITION SHIPMENT_NOT_BOOKABLE when it was cancelled before; ALREADY_EXISTS;
         FAILED_PRECONDITION DESTINATION_NOT_SERVED.
         """
@@ -113,8 +68,8 @@ class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
     def CancelShipment(
         self,
         request: _shipping_pb2.CancelShipmentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shipping_pb2.CancelShipmentResponse, _abc.Awaitable[_shipping_pb2.CancelShipmentResponse]]:
+        context: _aio.ServicerContext[_shipping_pb2.CancelShipmentRequest, _abc.Awaitable[_shipping_pb2.CancelShipmentResponse]],
+    ) -> _abc.Awaitable[_shipping_pb2.CancelShipmentResponse]:
         """Undo a shipment: before it left it is cancelled, afterwards the carrier is asked to bring it back. One that was never
         booked is marked cancelled, so that it cannot be booked late. Always succeeds.
         """
@@ -123,8 +78,8 @@ class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
     def TrackShipment(
         self,
         request: _shipping_pb2.TrackShipmentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shipping_pb2.TrackShipmentResponse, _abc.Awaitable[_shipping_pb2.TrackShipmentResponse]]:
+        context: _aio.ServicerContext[_shipping_pb2.TrackShipmentRequest, _abc.Awaitable[_shipping_pb2.TrackShipmentResponse]],
+    ) -> _abc.Awaitable[_shipping_pb2.TrackShipmentResponse]:
         """Note where a shipment is. Errors: NOT_FOUND; FAILED_PRECONDITION SHIPMENT_NOT_TRACKABLE when it was cancelled or
         delivered.
         """
@@ -133,16 +88,16 @@ class ShippingServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetShipment(
         self,
         request: _shipping_pb2.GetShipmentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shipping_pb2.GetShipmentResponse, _abc.Awaitable[_shipping_pb2.GetShipmentResponse]]:
+        context: _aio.ServicerContext[_shipping_pb2.GetShipmentRequest, _abc.Awaitable[_shipping_pb2.GetShipmentResponse]],
+    ) -> _abc.Awaitable[_shipping_pb2.GetShipmentResponse]:
         """Read one shipment. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListShipments(
         self,
         request: _shipping_pb2.ListShipmentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shipping_pb2.ListShipmentsResponse, _abc.Awaitable[_shipping_pb2.ListShipmentsResponse]]:
+        context: _aio.ServicerContext[_shipping_pb2.ListShipmentsRequest, _abc.Awaitable[_shipping_pb2.ListShipmentsResponse]],
+    ) -> _abc.Awaitable[_shipping_pb2.ListShipmentsResponse]:
         """List shipments by name."""
 
-def add_ShippingServiceServicer_to_server(servicer: ShippingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ShippingServiceServicer_to_server(servicer: ShippingServiceServicer, server: _aio.Server) -> None: ...
