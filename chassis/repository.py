@@ -97,15 +97,19 @@ class Repository(Generic[State]):
 
     async def batch_get(self, names: Sequence[str]) -> list[State]:
         """Return many states in the order asked; NotFound names the first that is missing."""
+        found = await self.load(names)
+        for name in names:
+            if name not in found:
+                raise NotFound(name=name)
+        return [found[name].state for name in names]
+
+    async def load(self, names: Sequence[str]) -> dict[str, Versioned[State]]:
+        """Return those of many aggregates that exist, by name: what to `save` changes of many in one batch from."""
         rows = await self._database.rows(
             f"SELECT name, version, state FROM {self._table} WHERE name = ANY($1)",  # noqa: S608
             list(names),
         )
-        found = {row["name"]: row for row in rows}
-        for name in names:
-            if name not in found:
-                raise NotFound(name=name)
-        return [self._parse(found[name]).state for name in names]
+        return {row["name"]: self._parse(row) for row in rows}
 
     async def page(self, page_size: int, page_token: str, **filters: object) -> Page[State]:
         """Return one page by name, of those whose columns have the given values."""

@@ -63,9 +63,10 @@ class Stage:
         await connection.close()
         return self.postgres_url.rsplit("/", 1)[0] + f"/{database}"
 
-    def stub(self, service: ServiceDescriptor, stub: Callable[[Any], Stub], caller: str = "tests") -> Stub:
+    def stub(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub], caller: str = "tests") -> Stub:
         """Return a stub as a service would have it: errors are raised as chassis.errors."""
-        return stub(Channel(self.channel(service), [service], caller))
+        typed: Any = Channel(self.channel(service), [service], caller)
+        return stub(typed)
 
     def channel(self, service: ServiceDescriptor) -> grpc.aio.Channel:
         """Return a plain channel to a service on stage."""
