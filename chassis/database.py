@@ -126,9 +126,11 @@ class Database:
 
         Raises like commit.
         """
-        by_shape = groupby(filter(None, batches), lambda batch: batch.sql)
+        written = [batch for batch in batches if batch]
+        if not written:
+            return
         async with self.transaction() as connection:
-            for sql, alike in by_shape:
+            for sql, alike in groupby(written, lambda batch: batch.sql):
                 with _told():
                     await connection.executemany(sql, [batch.arguments for batch in alike])
 
