@@ -63,8 +63,7 @@ class Fuzz:
         return result
 
     def _fill(self, message: Any, field: FieldDescriptor, depth: int) -> None:
-        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-        if is_map:
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
             values = field.message_type.fields_by_name["value"]
             if values.message_type is not None:
                 getattr(message, field.name)[self._text(field)].CopyFrom(self.message(values.message_type, depth + 1))
