@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loadtest.lines import TradeFile, read
 from loadtest.origins import Sale, Takeback, settle
-from loadtest.plan import Booking, Identity, Options, Plan, plan
+from loadtest.plan import Identity, Options, Plan, plan
 from loadtest.trade import Role
 
 Write = Callable[..., Path]
