@@ -15,9 +15,9 @@ from google.protobuf import symbol_database
 from google.protobuf.message import Message
 
 from chassis.clock import Clock
-from chassis.database import Batch, Database
+from chassis.database import Batch, ConcurrentChange, Database
 from chassis.errors import Aborted, AlreadyExists, NotFound
-from chassis.idempotency import CONSTRAINT, RequestRepeated, Requests
+from chassis.idempotency import Requests
 from chassis.outbox import Outbox
 from chassis.pages import Page, page_limit
 
@@ -29,10 +29,6 @@ Project = Callable[[Batch, State, Message], None]
 """Adds what else one event writes in the same transaction; gets the state after it."""
 
 MAX_TRIES = 20
-
-
-class ConcurrentChange(Aborted):
-    """{name} is being changed by many at once; try again."""
 
 
 class EtagMismatch(Aborted):
@@ -168,7 +164,7 @@ class Repository(Generic[State]):
             except ConcurrentChange:
                 continue
             return response
-        raise ConcurrentChange(name=name)
+        raise ConcurrentChange
 
     def save(self, batch: Batch, name: str, before: Versioned[State], events: Iterable[Message]) -> State:
         """Add to `batch` what makes `events` happen to an aggregate; return the state after them."""
@@ -189,7 +185,7 @@ class Repository(Generic[State]):
     async def commit(self, batch: Batch, response: Message) -> None:
         """Commit what was saved into a batch, with the answer to the call; RequestRepeated, ConcurrentChange."""
         self._requests.store(batch, response)
-        await commit(self._database, batch)
+        await self._database.commit(batch)
         self._outbox.wake()
 
     async def rebuild(self, name: str) -> State:
@@ -211,18 +207,6 @@ class Repository(Generic[State]):
 
     def _parse(self, row: asyncpg.Record) -> Versioned[State]:
         return Versioned(self._type.FromString(row["state"]), row["version"])
-
-
-async def commit(database: Database, batch: Batch) -> None:
-    """Commit a batch that may hold events and an answer; RequestRepeated or ConcurrentChange when they were first."""
-    try:
-        await database.commit(batch)
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == CONSTRAINT:
-            raise RequestRepeated from None
-        if error.constraint_name == "events_pkey":
-            raise ConcurrentChange(name="the resource") from None
-        raise
 
 
 def parse_event(full_name: str, payload: bytes) -> Message:

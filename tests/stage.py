@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,3 +82,10 @@ async def stage(postgres_url: str, nats_folder: Path, clock: Clock | None = None
     """Open a stage with a NATS of its own, so that no other test's events come in."""
     async with nats(nats_folder) as nats_url, AsyncExitStack() as stack:
         yield Stage(postgres_url, nats_url, stack, clock or SystemClock())
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
+    """Wait until a condition holds; TimeoutError when it does not in time."""
+    async with asyncio.timeout(timeout_s):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
