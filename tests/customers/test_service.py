@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -25,14 +24,11 @@ from chassis.repository import Repository
 from services.customers.domain import evolve
 from tests.stage import Stage
 
-if TYPE_CHECKING:
-    from mercato.customers.v1.customers_pb2_grpc import CustomerServiceAsyncStub
-
 HOME = PostalAddress(region_code="GB", address_lines=["1 High Street"], locality="London")
 
 
 @pytest.fixture(scope="module")
-async def customers(stage: Stage) -> CustomerServiceAsyncStub:
+async def customers(stage: Stage) -> CustomerServiceStub:
     await stage.start("customers")
     return stage.stub(DESCRIPTOR.services_by_name["CustomerService"], CustomerServiceStub)
 
@@ -52,24 +48,24 @@ def create_request(name: str = "", **fields: object) -> CreateCustomerRequest:
     return CreateCustomerRequest(request_id=new_id(), customer=customer)
 
 
-async def created(customers: CustomerServiceAsyncStub, **fields: object) -> Customer:
+async def created(customers: CustomerServiceStub, **fields: object) -> Customer:
     return (await customers.CreateCustomer(create_request(**fields))).customer  # type: ignore[arg-type]
 
 
-async def test_a_customer_is_kept(customers: CustomerServiceAsyncStub) -> None:
+async def test_a_customer_is_kept(customers: CustomerServiceStub) -> None:
     customer = await created(customers, addresses={"home": HOME})
     assert customer.etag == "1"
     assert customer.HasField("create_time")
     assert (await customers.GetCustomer(GetCustomerRequest(name=customer.name))).customer == customer
 
 
-async def test_an_unknown_customer_is_named(customers: CustomerServiceAsyncStub) -> None:
+async def test_an_unknown_customer_is_named(customers: CustomerServiceStub) -> None:
     with pytest.raises(NotFound) as missing:
         await customers.GetCustomer(GetCustomerRequest(name="customers/nobody"))
     assert missing.value.data == {"name": "customers/nobody"}
 
 
-async def test_a_name_is_given_once(customers: CustomerServiceAsyncStub) -> None:
+async def test_a_name_is_given_once(customers: CustomerServiceStub) -> None:
     customer = await created(customers)
     with pytest.raises(AlreadyExists) as taken:
         await customers.CreateCustomer(create_request(customer.name, display_name="Eve"))
@@ -77,7 +73,7 @@ async def test_a_name_is_given_once(customers: CustomerServiceAsyncStub) -> None
     assert (await customers.GetCustomer(GetCustomerRequest(name=customer.name))).customer == customer
 
 
-async def test_a_repeated_request_gets_the_same_answer(customers: CustomerServiceAsyncStub) -> None:
+async def test_a_repeated_request_gets_the_same_answer(customers: CustomerServiceStub) -> None:
     request = create_request()
     first = await customers.CreateCustomer(request)
     update = UpdateCustomerRequest(
@@ -90,7 +86,7 @@ async def test_a_repeated_request_gets_the_same_answer(customers: CustomerServic
     assert await customers.UpdateCustomer(update) == second
 
 
-async def test_a_request_id_serves_one_request(customers: CustomerServiceAsyncStub) -> None:
+async def test_a_request_id_serves_one_request(customers: CustomerServiceStub) -> None:
     request = create_request()
     await customers.CreateCustomer(request)
     request.customer.display_name = "Eve"
@@ -99,7 +95,7 @@ async def test_a_request_id_serves_one_request(customers: CustomerServiceAsyncSt
     assert "request_id" in reused.value.fields
 
 
-async def test_one_field_is_changed_without_sending_the_others(customers: CustomerServiceAsyncStub) -> None:
+async def test_one_field_is_changed_without_sending_the_others(customers: CustomerServiceStub) -> None:
     before = await created(customers)
     update = UpdateCustomerRequest(
         request_id=new_id(),
@@ -112,9 +108,7 @@ async def test_one_field_is_changed_without_sending_the_others(customers: Custom
 
 
 @pytest.mark.parametrize("path", ["kind", "name", "addresses", "etag", "nonsense", ""])
-async def test_a_mask_that_names_what_cannot_be_changed_is_refused(
-    customers: CustomerServiceAsyncStub, path: str
-) -> None:
+async def test_a_mask_that_names_what_cannot_be_changed_is_refused(customers: CustomerServiceStub, path: str) -> None:
     customer = await created(customers)
     update = UpdateCustomerRequest(
         request_id=new_id(), customer=customer, update_mask=FieldMask(paths=[path] if path else [])
@@ -124,7 +118,7 @@ async def test_a_mask_that_names_what_cannot_be_changed_is_refused(
     assert refused.value.fields == {"update_mask": "expected one or more of display_name, email"}
 
 
-async def test_a_masked_field_must_be_valid(customers: CustomerServiceAsyncStub) -> None:
+async def test_a_masked_field_must_be_valid(customers: CustomerServiceStub) -> None:
     customer = await created(customers)
     update = UpdateCustomerRequest(
         request_id=new_id(),
@@ -136,7 +130,7 @@ async def test_a_masked_field_must_be_valid(customers: CustomerServiceAsyncStub)
     assert list(refused.value.fields) == ["customer.email"]
 
 
-async def test_an_old_etag_is_refused(customers: CustomerServiceAsyncStub) -> None:
+async def test_an_old_etag_is_refused(customers: CustomerServiceStub) -> None:
     customer = await created(customers)
     await customers.PutAddress(
         PutAddressRequest(request_id=new_id(), name=customer.name, label="home", address=HOME)
@@ -150,7 +144,7 @@ async def test_an_old_etag_is_refused(customers: CustomerServiceAsyncStub) -> No
     assert old.value.reason == "ETAG_MISMATCH"
 
 
-async def test_addresses_come_and_go(customers: CustomerServiceAsyncStub) -> None:
+async def test_addresses_come_and_go(customers: CustomerServiceStub) -> None:
     name = (await created(customers)).name
     put = PutAddressRequest(request_id=new_id(), name=name, label="home", address=HOME)
     remove = RemoveAddressRequest(request_id=new_id(), name=name, label="home")
@@ -169,20 +163,20 @@ async def test_addresses_come_and_go(customers: CustomerServiceAsyncStub) -> Non
         )
 
 
-async def test_too_many_addresses_are_refused(customers: CustomerServiceAsyncStub) -> None:
+async def test_too_many_addresses_are_refused(customers: CustomerServiceStub) -> None:
     name = (await created(customers, addresses={f"label-{number}": HOME for number in range(20)})).name
     with pytest.raises(FailedPrecondition) as full:
         await customers.PutAddress(PutAddressRequest(request_id=new_id(), name=name, label="another", address=HOME))
     assert full.value.reason == "TOO_MANY_ADDRESSES"
 
 
-async def test_a_bad_address_is_named_by_its_label(customers: CustomerServiceAsyncStub) -> None:
+async def test_a_bad_address_is_named_by_its_label(customers: CustomerServiceStub) -> None:
     with pytest.raises(InvalidArgument) as refused:
         await created(customers, addresses={"home": PostalAddress(region_code="Britain")})
     assert list(refused.value.fields) == ["customer.addresses[home].region_code"]
 
 
-async def test_pages_lead_through_all(customers: CustomerServiceAsyncStub) -> None:
+async def test_pages_lead_through_all(customers: CustomerServiceStub) -> None:
     expected = sorted([(await created(customers)).name for _ in range(7)])
     names: list[str] = []
     token = ""
@@ -198,7 +192,7 @@ async def test_pages_lead_through_all(customers: CustomerServiceAsyncStub) -> No
     assert set(expected) <= set(names)
 
 
-async def test_events_alone_make_the_same_customer(customers: CustomerServiceAsyncStub, stage: Stage) -> None:
+async def test_events_alone_make_the_same_customer(customers: CustomerServiceStub, stage: Stage) -> None:
     name = (await created(customers, addresses={"home": HOME, "work": HOME})).name
     await customers.UpdateCustomer(
         UpdateCustomerRequest(
