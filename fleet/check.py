@@ -12,6 +12,8 @@ from mercato.inventory.v1.inventory_pb2 import Reservation
 from mercato.orders.v1.orders_pb2 import Order, Return
 from mercato.payments.v1.payments_pb2 import Payment
 from mercato.shipping.v1.shipping_pb2 import Shipment
+from rich.console import Console
+from rich.text import Text
 
 from chassis.money import minor
 from fleet import snapshot
@@ -22,6 +24,7 @@ from loadtest import client
 SETTLE_S = 15.0
 """How long what is under way may take to come to rest."""
 _LOOK_AGAIN_S = 0.5
+_MOST_SHOWN = 20
 _LIVE_SHIPMENTS = {Shipment.STATE_BOOKED, Shipment.STATE_DISPATCHED, Shipment.STATE_DELIVERED}
 _UNDONE = {Order.STATE_REFUSED, Order.STATE_CANCELLED}
 
@@ -43,6 +46,16 @@ async def check(plan: Plan, settle_s: float = SETTLE_S) -> list[Invariant]:
             if not any(invariant.violations for invariant in invariants) or time.monotonic() > give_up:
                 return invariants
             await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def show(invariants: Iterable[Invariant], console: Console) -> None:
+    """Print each with what breaks it."""
+    for name, violations in ((invariant.name, invariant.violations) for invariant in invariants):
+        console.print(Text.assemble(("broken  ", "bold red") if violations else ("ok      ", "green"), name))
+        for violation in violations[:_MOST_SHOWN]:
+            console.print(f"          {violation}", markup=False, highlight=False, soft_wrap=True)
+        if len(violations) > _MOST_SHOWN:
+            console.print(f"          … and {len(violations) - _MOST_SHOWN} more; `--json` has all")
 
 
 def judge(held: Snapshot) -> list[Invariant]:
