@@ -72,7 +72,7 @@ def books() -> Snapshot:
         a_reservation(CANCELLED, Reservation.STATE_RELEASED),
         a_reservation(PLACED, Reservation.STATE_HELD),
     ]
-    stored: dict[str, Order | Return] = {document.name: document for document in (*orders, *returns)}
+    stored = {order.name: order for order in orders} | {returned.name: returned for returned in returns}
     movements = {"payments/confirmed": (1000, 400), "payments/cancelled": (1000, 1000), "credits/unlinked": (0, 400)}
     events = Counter(
         {
