@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 from protovalidate import Validator
 
-from chassis.errors import InvalidArgument
+from chassis.errors import InvalidArgument, invalid_field
 
 MOST_FIELDS = 20
 """An error names at most so many fields."""
@@ -23,6 +23,22 @@ def validate(message: Message) -> None:
     if violations:
         fields = {_path(violation.proto.field): violation.proto.message for violation in violations[:MOST_FIELDS]}
         raise InvalidArgument("; ".join(f"{field}: {text}" for field, text in fields.items()), fields=fields)
+
+
+def refuse_nul(message: Message, path: str = "") -> None:
+    """Refuse the character NUL in any text, which PostgreSQL cannot store; InvalidArgument names the field."""
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            items = [(f"[{key}]", entry) for key, entry in value.items()] + [(f"[{key}]", key) for key in value]
+        elif field.is_repeated:
+            items = [(f"[{index}]", entry) for index, entry in enumerate(value)]
+        else:
+            items = [("", value)]
+        for suffix, item in items:
+            if isinstance(item, Message):
+                refuse_nul(item, f"{path}{field.name}{suffix}.")
+            elif isinstance(item, str) and "\x00" in item:
+                raise invalid_field(f"{path}{field.name}{suffix}", "expected text without the character NUL")
 
 
 def _in_mask(message: Any, path: Any) -> bool:

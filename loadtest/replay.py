@@ -15,15 +15,10 @@ from mercato.orders.v1 import orders_pb2 as orders
 from chassis.errors import AlreadyExists, MercatoError
 from loadtest import requests
 from loadtest.client import GaveUpError, Shop, call, pages
+from loadtest.finals import FINAL_TIMEOUT_S, POLL_S, Finals
 from loadtest.origins import Sale, Takeback, settle
 from loadtest.plan import Booking, Plan, Step
 from loadtest.trade import Invoice, Item, Role
-
-FINAL_TIMEOUT_S = 180.0
-"""How long an order or return may take to become final, with services dying meanwhile."""
-_POLL_S = 0.1
-_POLLED_AT_ONCE = 100
-_FINAL = {orders.Order.STATE_CONFIRMED, orders.Order.STATE_REFUSED, orders.Order.STATE_CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,7 @@ class Replay:
         self._outcomes: dict[str, asyncio.Future[Outcome]] = {}
         self._customers: set[str] = set()
         self._customer_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._waiting: dict[str, asyncio.Future[orders.Order]] = {}
+        self._finals = Finals(shop)
 
     async def run(self) -> Result:
         """Carry the plan out. Raises GaveUpError when the suite did not answer, or an order did not end."""
@@ -94,14 +89,13 @@ class Replay:
         }
         try:
             async with asyncio.TaskGroup() as background:
-                polling = background.create_task(self._poll())
+                polling = background.create_task(self._finals.poll())
                 await self._trade()
                 polling.cancel()
         except* GaveUpError as group:
             raise group.exceptions[0] from None
         self.tally.phase = "waiting for returns"
         await self._until_returns_complete()
-        self.tally.phase = "done"
         self._result.outcomes = {number: future.result() for number, future in self._outcomes.items()}
         return self._result
 
@@ -147,7 +141,9 @@ class Replay:
         placed = await self._book(sale.items, self._shop.orders.PlaceOrder, requests.order(self._identity, sale))
         outcome = Outcome("", orders.Order.STATE_UNSPECIFIED, "")
         if placed:
-            order = await self._final(placed.order.name, sale.invoice)
+            self.tally.outstanding_count += 1
+            order = await self._finals.wait(placed.order.name)
+            self.tally.outstanding_count -= 1
             outcome = Outcome(order.name, order.state, order.refusal.reason)
             self.tally.final_count += 1
         self._outcomes[sale.invoice.number].set_result(outcome)
@@ -160,7 +156,7 @@ class Replay:
             order_name = outcomes[settlement.cancels].order
             request = requests.cancellation(self._identity, takeback, order_name)
             if await self._book(takeback.items, self._shop.orders.CancelOrder, request):
-                order = await self._final(order_name, takeback.invoice)
+                order = await self._finals.wait(order_name)
                 outcome = Outcome(order.name, order.state, order.refusal.reason)
                 self._outcomes[settlement.cancels.invoice.number] = _known(outcome)
         for sale, items in settlement.returns.items():
@@ -186,36 +182,13 @@ class Replay:
                 self._result.failures[item.line.number] = f"{error.reason}: {error.message}"
             return None
 
-    async def _final(self, name: str, invoice: Invoice) -> orders.Order:
-        """Wait until an order is final."""
-        future = self._waiting.setdefault(name, asyncio.get_running_loop().create_future())
-        self.tally.outstanding_count = len(self._waiting)
-        try:
-            async with asyncio.timeout(FINAL_TIMEOUT_S):
-                return await future
-        except TimeoutError:
-            raise GaveUpError(
-                f"{name} (invoice {invoice.number}) was not final after {FINAL_TIMEOUT_S:.0f} s"
-            ) from None
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(_POLL_S)
-            names = list(self._waiting)
-            for start in range(0, len(names), _POLLED_AT_ONCE):
-                request = orders.BatchGetOrdersRequest(names=names[start : start + _POLLED_AT_ONCE])
-                for order in (await call(self._shop.orders.BatchGetOrders, request)).orders:
-                    if order.state in _FINAL:
-                        self._waiting.pop(order.name).set_result(order)
-            self.tally.outstanding_count = len(self._waiting)
-
     async def _until_returns_complete(self) -> None:
         try:
             async with asyncio.timeout(FINAL_TIMEOUT_S):
                 while True:
                     if await self._are_returns_complete():
                         return
-                    await asyncio.sleep(_POLL_S)
+                    await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise GaveUpError(f"returns were not complete after {FINAL_TIMEOUT_S:.0f} s") from None
 
