@@ -37,8 +37,8 @@ class MercatoError(Exception):
         self.data = {key: str(value) for key, value in data.items()}
         self.fields = dict(fields or {})
         self.reason = _reason(type(self).__name__)
-        template = detail or " ".join((type(self).__doc__ or "").split())
-        super().__init__(template.format(**data) if data else template)
+        text = detail or " ".join((type(self).__doc__ or "").split())
+        super().__init__(text.format(**data) if data else text)
 
     @property
     def message(self) -> str:

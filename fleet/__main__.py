@@ -10,6 +10,7 @@ from rich.text import Text
 
 from fleet import commands
 from fleet.errors import FleetError
+from loadtest import commands as trading
 
 
 def build() -> typer.Typer:
@@ -18,6 +19,7 @@ def build() -> typer.Typer:
         name="mercato", help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
     )
     app.add_typer(commands.app())
+    app.add_typer(trading.app())
     return app
 
 

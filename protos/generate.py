@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMPORTED = (
     "google.protobuf.descriptor", "google.protobuf.duration", "google.protobuf.empty", "google.protobuf.field_mask",
     "google.protobuf.timestamp", "google.protobuf.any", "google.api.http", "google.api.annotations",
-    "google.api.field_behavior", "google.api.resource", "google.api.client", "google.type.money",
+    "google.api.field_behavior", "google.api.resource", "google.type.money", "google.type.postal_address",
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def protoc(*arguments: str) -> None:
 
 
 def image(target: Path) -> None:
-    """Write the descriptors of all our protos with comments, for buf."""
+    """Write the descriptors of all our protos with their comments: for buf, and for the gateway to serve."""
     protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *sources())
 
 
@@ -60,9 +60,10 @@ def generate(target: Path) -> None:
     plugins = [f"--plugin=protoc-gen-{name}={bin_folder / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     protoc(*plugins, f"--python_out={target}", f"--mypy_out=quiet:{target}", *sources(), "buf/validate/validate.proto")
     services = [path for path in sources() if "\nservice " in (ROOT / "protos" / path).read_text()]
-    protoc(*plugins, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}", *services)
+    protoc(*plugins, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet,only_async:{target}", *services)
     for folder in {path.parent for path in target.rglob("*.py")}:
         (folder / "py.typed").touch()
+    image(target / "mercato" / "descriptors.binpb")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,177 @@
+"""One service instance: what `services/<name>/__main__.py` composes, and how it runs and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import uvloop
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+from mercato.operations.v1 import operations_pb2
+from prometheus_client import start_http_server
+
+from chassis.bus import Bus
+from chassis.channels import Channel, open_channel
+from chassis.clock import Clock, SystemClock
+from chassis.consumer import Consumer, Handler
+from chassis.database import Database
+from chassis.errors import Unavailable
+from chassis.idempotency import Requests
+from chassis.logs import configure_logs
+from chassis.migrations import migrate
+from chassis.nats import NatsBus
+from chassis.operations import Operations
+from chassis.outbox import Outbox
+from chassis.saga import Saga, Sagas
+from chassis.server import Server
+from chassis.settings import Settings
+from chassis.tracing import configure_tracing
+
+Stub = TypeVar("Stub")
+START_TIMEOUT_S = 30.0
+PRUNE_S = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """The parts of one instance. Composition roots ask it for what they need; nobody else knows it."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.database: Database
+        self.bus: Bus
+        self.outbox: Outbox
+        self.requests: Requests
+        self.sagas: Sagas | None = None
+        self.consumer: Consumer | None = None
+        self._stack = stack
+        self._has_database = False
+        self._servicers: list[tuple[ServiceDescriptor, object]] = []
+        self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+
+    async def open_database(self, migrations: Path) -> Database:
+        """Open this service's database, brought up to date."""
+        self.database = await self._stack.enter_async_context(Database(self.settings.database_url))
+        await migrate(self.database, migrations)
+        self.requests = Requests(self.database, self.clock)
+        self._has_database = True
+        self.background(self._prune)
+        return self.database
+
+    async def open_bus(self) -> Bus:
+        """Connect to the event bus, and publish what commits in the database."""
+        self.bus = await self._stack.enter_async_context(NatsBus(self.settings.nats_url, self.settings.instance))
+        self.outbox = Outbox(self.database, self.bus, self.clock, self.settings.service)
+        self.background(self.outbox.run)
+        return self.bus
+
+    def client(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub]) -> Stub:
+        """Return a stub of another service; its name is the second part of its package, `mercato.<name>.v1`."""
+        name = service.file.package.split(".")[1]
+        channel = open_channel(self.settings.target(name), [service])
+        self._stack.push_async_callback(channel.close)
+        typed: Any = Channel(channel, [service], self.settings.service)
+        return stub(typed)
+
+    def carry_on(self, *definitions: Saga[Any]) -> Sagas:
+        """Carry on sagas of these kinds."""
+        self.sagas = Sagas(self.database, self.clock, self.settings.instance, definitions)
+        self.background(self.sagas.run)
+        return self.sagas
+
+    def consume(self, handlers: Mapping[type[Message], Handler]) -> None:
+        """Handle events of these types."""
+        self.consumer = Consumer(self.database, self.bus, self.clock, self.settings.service, handlers)
+        self.background(self.consumer.run)
+
+    def serve(self, service: ServiceDescriptor, servicer: object) -> None:
+        """Serve a service."""
+        self._servicers.append((service, servicer))
+
+    def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do some work for as long as the instance serves. It may not end."""
+        self._background.append(work)
+
+    async def start(self) -> Server:
+        """Start the background work, then serve."""
+        if self._has_database:
+            operations = Operations(self.database, self.consumer, self.sagas)
+            self.serve(operations_pb2.DESCRIPTOR.services_by_name["OperationsService"], operations)
+        server = Server(self.settings, self.clock, self.requests if self._has_database else None)
+        for service, servicer in self._servicers:
+            await server.add(service, servicer)
+        tasks = [asyncio.create_task(_endless(work)) for work in self._background]
+        self._stack.push_async_callback(_cancel, tasks)
+        return await self._stack.enter_async_context(server)
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                await self.requests.prune()
+            except Unavailable:
+                _log.warning("could not prune")
+            await self.clock.sleep(PRUNE_S)
+
+
+Compose = Callable[[App], Awaitable[None]]
+
+
+def run(service: str, compose: Compose) -> None:
+    """Run one instance of a service, as its environment says, until it is asked to end."""
+    settings = Settings.from_environment(service)
+    configure_logs(settings)
+    configure_tracing(settings)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.host)
+    uvloop.run(_run(settings, compose))
+
+
+async def _run(settings: Settings, compose: Compose) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await _start_when_ready(settings, compose, stack)
+        await ended.wait()
+
+
+async def _start_when_ready(settings: Settings, compose: Compose, stack: AsyncExitStack) -> None:
+    """Start; wait for the database and the bus when they are not there yet."""
+    while True:
+        async with AsyncExitStack() as attempt:
+            try:
+                app = App(settings, attempt)
+                await compose(app)
+                await app.start()
+            except Unavailable as error:
+                _log.warning("start waits", extra={"error": str(error)})
+                await asyncio.sleep(0.2)
+                continue
+            stack.push_async_exit(attempt.pop_all())
+            return
+
+
+async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do background work; one that fails is a defect: it is logged, and tried again after a second."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("background work failed", extra={"work": getattr(work, "__qualname__", "?")})
+        await asyncio.sleep(1)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

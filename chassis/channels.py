@@ -1,0 +1,135 @@
+"""Channels to other services: the one seam between a stub and how its calls travel.
+
+Every call gets a deadline (what its method allows, and never more than is left of the call being served), the caller's
+name and the trace; what the callee answers as an error is raised as that error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from time import perf_counter
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc.aio import ClientCallDetails, Metadata
+from prometheus_client import Counter, Histogram
+
+from chassis.call import current_call
+from chassis.errors import DeadlineExceeded
+from chassis.handlers import CALLER, TRACEPARENT
+from chassis.policy import Policy, service_config
+from chassis.status import from_rpc_error
+from chassis.trace import Trace
+from chassis.tracing import client_interceptors
+
+Stub = TypeVar("Stub")
+
+_seconds = Histogram(
+    "mercato_client_call_seconds",
+    "Time calls to other services took.",
+    ("method",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+_calls = Counter("mercato_client_calls_total", "Calls to other services.", ("method", "code"))
+
+
+def open_channel(target: str, services: Iterable[ServiceDescriptor] = ()) -> grpc.aio.Channel:
+    """Return a channel that balances over the healthy instances behind a target, and retries where that is safe."""
+    options = [
+        ("grpc.service_config", service_config(services)),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.enable_retries", 1),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    return grpc.aio.insecure_channel(target, options=options)
+
+
+class Channel:
+    """A channel as generated stubs use it."""
+
+    def __init__(self, channel: grpc.aio.Channel, services: Iterable[ServiceDescriptor], caller: str) -> None:
+        self._channel = channel
+        self._caller = caller
+        self._policies = {policy.path: policy for service in services for policy in map(Policy.of, service.methods)}
+        self._intercept = client_interceptors()
+
+    def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what a stub calls for a method with one request and one answer."""
+        return partial(self._unary, "unary_unary", path, self._channel.unary_unary(path, *arguments, **options))
+
+    def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what a stub calls for a method with a stream of requests and one answer."""
+        return partial(self._unary, "stream_unary", path, self._channel.stream_unary(path, *arguments, **options))
+
+    def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what a stub calls for a method with one request and a stream of answers."""
+        return partial(self._stream, "unary_stream", path, self._channel.unary_stream(path, *arguments, **options))
+
+    def stream_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what a stub calls for a method with streams both ways."""
+        return partial(self._stream, "stream_stream", path, self._channel.stream_stream(path, *arguments, **options))
+
+    async def _unary(
+        self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
+    ) -> Any:
+        timeout_s, trace = self._timeout_s(path, timeout), self._trace()
+        started, code = perf_counter(), "OK"
+        try:
+            return await self._start(kind, path, multicallable, request, timeout_s, trace)
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+            raise from_rpc_error(error) from None
+        finally:
+            self._finish(path, code, perf_counter() - started)
+
+    async def _stream(
+        self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        timeout_s, trace = self._timeout_s(path, timeout), self._trace()
+        started, code = perf_counter(), "OK"
+        try:
+            call = self._start(kind, path, multicallable, request, timeout_s, trace)
+            async for response in await call if trace.sampled else call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+            raise from_rpc_error(error) from None
+        finally:
+            self._finish(path, code, perf_counter() - started)
+
+    def _start(self, kind: str, path: str, multicallable: Any, request: Any, timeout_s: float, trace: Trace) -> Any:
+        metadata = ((CALLER, self._caller), (TRACEPARENT, trace.traceparent))
+        if not trace.sampled:
+            return multicallable(request, timeout=timeout_s, metadata=metadata)
+
+        async def proceed(details: ClientCallDetails, request: Any) -> Any:
+            return multicallable(request, timeout=details.timeout, metadata=details.metadata)
+
+        details = ClientCallDetails(path, timeout_s, Metadata((CALLER, self._caller)), None, None)
+        return self._intercepted(kind, proceed, details, request)
+
+    async def _intercepted(self, kind: str, proceed: Any, details: ClientCallDetails, request: Any) -> Any:
+        call = await self._intercept[kind](proceed, details, request)
+        return await call if kind.endswith("unary") else call
+
+    def _timeout_s(self, path: str, timeout_s: float | None) -> float:
+        allowed_s = self._policies[path].timeout_s if timeout_s is None else timeout_s
+        call = current_call()
+        if call is not None and call.deadline is not None:
+            allowed_s = min(allowed_s, call.deadline - asyncio.get_running_loop().time())
+        if allowed_s <= 0:
+            raise DeadlineExceeded
+        return allowed_s
+
+    def _trace(self) -> Trace:
+        call = current_call()
+        return call.trace.child() if call else Trace.start()
+
+    def _finish(self, path: str, code: str, duration_s: float) -> None:
+        _seconds.labels(path).observe(duration_s)
+        _calls.labels(path, code).inc()

@@ -1,0 +1,137 @@
+"""Consumers: each event has its effect once, in the transaction that notes its id; what cannot be handled is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import asyncpg
+from google.protobuf.message import DecodeError, Message
+
+from chassis.bus import Bus, Delivery, Event
+from chassis.call import Call, serving
+from chassis.clock import Clock
+from chassis.database import Batch, Database
+from chassis.errors import Unavailable
+from chassis.trace import Trace
+
+Handler = Callable[[Batch, Message, Event], None]
+"""Adds to the batch what an event changes here. It is called again when the commit fails, and may refuse by raising."""
+
+ATTEMPTS = 5
+RETRY_S = (0.2, 1.0, 5.0, 15.0)
+
+_log = logging.getLogger(__name__)
+
+
+class Consumer:
+    """The events one service listens to."""
+
+    def __init__(
+        self, database: Database, bus: Bus, clock: Clock, group: str, handlers: Mapping[type[Message], Handler]
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._group = group
+        self._handlers = {message.DESCRIPTOR.full_name: (message, handler) for message, handler in handlers.items()}
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        async for deliveries in self._bus.consume(self._group, list(self._handlers)):
+            try:
+                await self.handle(deliveries)
+            except Unavailable as error:
+                _log.warning("consumer waits", extra={"error": str(error)})
+                await asyncio.gather(*(delivery.retry(RETRY_S[1]) for delivery in deliveries))
+                await self._clock.sleep(RETRY_S[0])
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Handle events in one transaction together; if that fails, each in its own."""
+        known = await self._known([delivery.event.id for delivery in deliveries])
+        fresh = {delivery.event.id: delivery for delivery in deliveries if delivery.event.id not in known}
+        await asyncio.gather(*(each.ack() for each in deliveries if fresh.get(each.event.id) is not each))
+        try:
+            batch = Batch()
+            for delivery in fresh.values():
+                self._apply(batch, delivery.event)
+            await self._database.commit(batch)
+        except Unavailable:
+            raise
+        except Exception:  # one of them is bad, and this way is found which
+            for delivery in fresh.values():
+                await self._handle_alone(delivery)
+        else:
+            await asyncio.gather(*(delivery.ack() for delivery in fresh.values()))
+
+    async def replay(self, ids: Sequence[str]) -> tuple[int, int]:
+        """Handle dead letters again, all when no ids are given; return how many were handled and how many failed."""
+        rows = await self._database.rows(
+            "SELECT * FROM dead_letters WHERE $1 OR id = ANY($2) ORDER BY create_time LIMIT 1000", not ids, list(ids)
+        )
+        handled = 0
+        for row in rows:
+            event = Event(
+                row["id"], row["source"], row["type"], row["key"], row["event_time"], row["trace"], row["payload"]
+            )
+            batch = Batch()
+            try:
+                self._apply(batch, event)
+                batch.add("DELETE FROM dead_letters WHERE id = $1", event.id)
+                await self._database.commit(batch)
+                handled += 1
+            except Unavailable:
+                raise
+            except Exception as error:
+                await self._bury(event, error, row["attempts"] + 1)
+        return handled, len(rows) - handled
+
+    async def _handle_alone(self, delivery: Delivery) -> None:
+        event = delivery.event
+        try:
+            batch = Batch()
+            self._apply(batch, event)
+            await self._database.commit(batch)
+        except Unavailable:
+            raise
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "inbox_pkey":  # else it was handled meanwhile
+                await self._refused(delivery, error)
+                return
+        except Exception as error:
+            await self._refused(delivery, error)
+            return
+        await delivery.ack()
+
+    async def _refused(self, delivery: Delivery, error: Exception) -> None:
+        if delivery.attempt < ATTEMPTS:
+            await delivery.retry(RETRY_S[min(delivery.attempt, len(RETRY_S)) - 1])
+            return
+        await self._bury(delivery.event, error, delivery.attempt)
+        await delivery.ack()
+
+    def _apply(self, batch: Batch, event: Event) -> None:
+        message_type, handler = self._handlers[event.type]
+        call = Call(event.type, self._group, None, Trace.parse(event.trace) or Trace.start())
+        with serving(call):
+            try:
+                message = message_type.FromString(event.payload)
+            except DecodeError as error:
+                raise ValueError(f"not a {event.type}") from error
+            handler(batch, message, event)
+        batch.add("INSERT INTO inbox VALUES ($1, $2)", event.id, self._clock.now())
+
+    async def _known(self, ids: list[str]) -> set[str]:
+        return {row["id"] for row in await self._database.rows("SELECT id FROM inbox WHERE id = ANY($1)", ids)}
+
+    async def _bury(self, event: Event, error: Exception, attempts: int) -> None:
+        _log.error("dead letter", extra={"event": event.id, "type": event.type, "error": repr(error)})
+        batch = Batch()
+        batch.add(
+            "INSERT INTO dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+            " ON CONFLICT (id) DO UPDATE SET error = EXCLUDED.error, attempts = EXCLUDED.attempts",
+            event.id, event.source, event.type, event.key, event.payload, event.trace, event.time,
+            repr(error), attempts, self._clock.now(),
+        )  # fmt: skip
+        await self._database.commit(batch)

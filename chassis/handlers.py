@@ -1,0 +1,235 @@
+"""One wrapper for each method, built when its servicer is registered: all that every call needs, and nothing twice.
+
+In the order it happens: context (caller, deadline, trace), load limit, validation, the method itself within its
+deadline, the stored answer for a repeated request, errors as google.rpc.Status, metrics, one log line. Spans are
+OpenTelemetry's, around all this, for sampled calls alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from prometheus_client import Counter, Gauge, Histogram
+
+from chassis.call import Call, current_call, serving
+from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError, ResourceExhausted
+from chassis.idempotency import Requests, digest
+from chassis.policy import Policy
+from chassis.status import CODES, DETAILS, to_status
+from chassis.trace import Trace
+from chassis.tracing import traced_handler
+from chassis.validation import refuse_nul, validate
+
+CALLER, TRACEPARENT = "mercato-caller", "traceparent"
+ANONYMOUS = "anonymous"
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behavior = Callable[[Any, Context], Any]
+
+_log = logging.getLogger("mercato.calls")
+_seconds = Histogram(
+    "mercato_server_call_seconds",
+    "Time calls were served.",
+    ("method",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+_calls = Counter("mercato_server_calls_total", "Calls served.", ("method", "code"))
+_in_flight = Gauge("mercato_server_calls_in_flight", "Calls being served.")
+
+
+class Overloaded(ResourceExhausted):
+    """This instance serves {limit} calls already; try again."""
+
+
+class NotAMessage(InvalidArgument):
+    """The request is not a {message}: {problem}."""
+
+
+class Limit:
+    """How many calls an instance serves at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._in_flight = 0
+
+    def __enter__(self) -> None:
+        if self._in_flight >= self._most:
+            raise Overloaded(limit=self._most)
+        self._in_flight += 1
+        _in_flight.inc()
+
+    def __exit__(self, *_: object) -> None:
+        self._in_flight -= 1
+        _in_flight.dec()
+
+
+async def build_handler(
+    method: MethodDescriptor, behavior: Behavior, limit: Limit, trace_ratio: float, requests: Requests | None
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return the handler of one method around its behavior; `requests` holds answers given before."""
+    wrapped = _Method(method, behavior, limit, trace_ratio, requests)
+    kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+    make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
+    serialize = GetMessageClass(method.output_type).SerializeToString
+    serve, enter = (wrapped.stream, wrapped.enter_stream) if method.server_streaming else (wrapped.unary, wrapped.enter)
+    wrapped.serve = serve
+    wrapped.serve_traced = getattr(await traced_handler(wrapped.path, make(serve)), kind)
+    handler: grpc.RpcMethodHandler[Any, Any] = make(enter, response_serializer=serialize)
+    return handler
+
+
+class _Method:
+    """The wrapper of one method. Requests come as bytes, so that those that are no message get a proper error."""
+
+    serve: Behavior
+    serve_traced: Behavior
+
+    def __init__(
+        self,
+        method: MethodDescriptor,
+        behavior: Behavior,
+        limit: Limit,
+        trace_ratio: float,
+        requests: Requests | None,
+    ) -> None:
+        policy = Policy.of(method)
+        self.path = policy.path
+        self._behavior = behavior
+        self._timeout_s = policy.timeout_s
+        self._limit = limit
+        self._trace_ratio = trace_ratio
+        self._requests = requests if policy.request_id else None
+        self._client_streaming = method.client_streaming
+        self._request_class = GetMessageClass(method.input_type)
+        self._response_class = GetMessageClass(method.output_type)
+        self._observe_s = _seconds.labels(self.path).observe
+        self._count = {code.name: _calls.labels(self.path, code.name).inc for code in grpc.StatusCode}
+
+    async def enter(self, request: Any, context: Context) -> Message:
+        """Take a call that is answered once."""
+        with serving(self._begin(context)) as call:
+            serve = self.serve_traced if call.trace.sampled else self.serve
+            response: Message = await serve(request, context)
+            return response
+
+    async def enter_stream(self, request: Any, context: Context) -> AsyncIterator[Message]:
+        """Take a call that is answered with a stream."""
+        with serving(self._begin(context)) as call:
+            serve = self.serve_traced if call.trace.sampled else self.serve
+            async for response in serve(request, context):
+                yield response
+
+    async def unary(self, request: Any, context: Context) -> Message:
+        """Serve it, inside a span or not."""
+        call, started, code = _served(), perf_counter(), "CANCELLED"
+        try:
+            with self._limit:
+                async with asyncio.timeout_at(call.deadline):
+                    response = await self._answer(call, request, context)
+            code = "OK"
+            return response
+        except Exception as error:
+            failure = _as_mercato(error)
+            code = CODES[failure.code].name
+            await _abort(context, failure)
+            raise
+        finally:
+            self._finish(code, perf_counter() - started)
+
+    async def stream(self, request: Any, context: Context) -> AsyncIterator[Message]:
+        """Serve it, inside a span or not."""
+        call, started, code = _served(), perf_counter(), "CANCELLED"
+        try:
+            with self._limit:
+                async with asyncio.timeout_at(call.deadline):
+                    async for response in self._behavior(self._parse(request), context):
+                        yield response
+            code = "OK"
+        except Exception as error:
+            failure = _as_mercato(error)
+            code = CODES[failure.code].name
+            await _abort(context, failure)
+            raise
+        finally:
+            self._finish(code, perf_counter() - started)
+
+    def _begin(self, context: Context) -> Call:
+        metadata = dict(context.invocation_metadata() or ())
+        trace = Trace.parse(str(metadata.get(TRACEPARENT, "")))
+        remaining_s = context.time_remaining()
+        timeout_s = self._timeout_s if remaining_s is None else min(remaining_s, self._timeout_s)
+        return Call(
+            method=self.path,
+            caller=str(metadata.get(CALLER) or ANONYMOUS),
+            deadline=asyncio.get_running_loop().time() + timeout_s,
+            trace=trace.child() if trace else Trace.start(self._trace_ratio),
+        )
+
+    def _parse(self, data: bytes) -> Message:
+        try:
+            request = self._request_class.FromString(data)
+        except DecodeError as error:
+            raise NotAMessage(message=self._request_class.DESCRIPTOR.full_name, problem=str(error)) from None
+        validate(request)
+        if 0 in data:  # seldom: only then is it worth a look at every text
+            refuse_nul(request)
+        return request
+
+    async def _parse_stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for data in requests:
+            yield self._parse(data)
+
+    async def _answer(self, call: Call, data: Any, context: Context) -> Message:
+        request: Any = self._parse_stream(data) if self._client_streaming else self._parse(data)
+        response: Message
+        if self._requests is None:
+            response = await self._behavior(request, context)
+            return response
+        call.request_id, call.request_digest = request.request_id, digest(self.path, request)
+        try:
+            response = await self._behavior(request, context)
+        except MercatoError:
+            stored = await self._requests.stored(call)
+            if stored is None:
+                raise
+            return self._response_class.FromString(stored)
+        return response
+
+    def _finish(self, code: str, duration_s: float) -> None:
+        self._observe_s(duration_s)
+        self._count[code]()
+        _log.info("call", extra={"method": self.path, "code": code, "ms": round(duration_s * 1000, 2)})
+
+
+def _served() -> Call:
+    call = current_call()
+    assert call is not None
+    return call
+
+
+def _as_mercato(error: Exception) -> MercatoError:
+    """Return what an exception means to the caller; one that we did not expect is logged and told as Internal."""
+    if isinstance(error, MercatoError):
+        if isinstance(error, Internal):
+            _log.error("internal error", exc_info=error)
+        return error
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded()
+    if isinstance(error, asyncpg.DataError):
+        return InvalidArgument("the request holds a value that cannot be stored")
+    _log.error("internal error", exc_info=error)
+    return Internal()
+
+
+async def _abort(context: Context, error: MercatoError) -> None:
+    status = to_status(error)
+    await context.abort(CODES[status.code], status.message, ((DETAILS, status.SerializeToString()),))

@@ -1,0 +1,68 @@
+"""Structured logs: one JSON line an event, written in batches."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+
+import orjson
+
+from chassis.call import current_call
+from chassis.settings import Settings
+
+FLUSH_S = 0.1
+FLUSH_LINES = 200
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Handler):
+    """Writes records to standard output as JSON lines: errors at once, others when there are many or after a moment."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._constant = {"service": settings.service, "instance": settings.instance, "version": settings.version}
+        self._lines: list[bytes] = []
+        self._written = threading.Event()
+        threading.Thread(target=self._write_now_and_then, name="logs", daemon=True).start()
+        atexit.register(self.flush)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one record."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "message": record.getMessage(),
+            **self._constant,
+            "logger": record.name,
+        }
+        call = current_call()
+        if call is not None:
+            line |= {"trace": call.trace.trace_id, "span": call.trace.span_id, "caller": call.caller}
+        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = logging.Formatter().formatException(record.exc_info)
+        self._lines.append(orjson.dumps(line, default=str))
+        if record.levelno >= logging.ERROR or len(self._lines) >= FLUSH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        lines, self._lines = self._lines, []
+        if lines:
+            sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+            sys.stdout.buffer.flush()
+
+    def _write_now_and_then(self) -> None:
+        while not self._written.wait(FLUSH_S):
+            self.flush()
+
+
+def configure_logs(settings: Settings) -> None:
+    """Send all logs of this process to JSON lines."""
+    logging.basicConfig(level=settings.log_level, handlers=[JsonLines(settings)], force=True)
+    logging.getLogger("nats").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

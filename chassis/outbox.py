@@ -1,0 +1,117 @@
+"""The outbox relay: what committed is published, in order, at least once.
+
+The outbox is the unpublished tail of `events`. Whichever instance commits wakes its own relay, which waits for its
+turn at one advisory lock: whatever committed before its turn, by any instance, goes out then. So there is no leader to
+elect, no order lost, and polling is only for what a crash left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from google.protobuf.message import Message
+
+from chassis.bus import Bus, Event
+from chassis.call import current_call
+from chassis.clock import Clock
+from chassis.database import Batch, Database
+from chassis.errors import Unavailable
+from chassis.trace import Trace
+
+LOCK = 7_002
+BATCH = 500
+POLL_S = 1.0
+RETRY_S = 0.5
+UNSAFE = timedelta(minutes=5)
+"""How long the broker may hold what it acknowledged before it is safely on disk; NATS flushes every two minutes."""
+
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """The relay of one instance."""
+
+    def __init__(self, database: Database, bus: Bus, clock: Clock, source: str) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._source = source
+        self._woken = asyncio.Event()
+        self._incarnation = bus.incarnation
+
+    def add(self, batch: Batch, subject: str, version: int, events: Sequence[Message]) -> None:
+        """Add to what commits that these events happened to a subject, the first of them as its `version`."""
+        call = current_call()
+        trace = (call.trace if call else Trace.start()).traceparent
+        batch.add(
+            "INSERT INTO events (subject, version, type, payload, create_time, trace)"
+            " SELECT $1, v, t, p, $5, $6 FROM unnest($2::integer[], $3::text[], $4::bytea[]) AS e (v, t, p)",
+            subject,
+            range(version, version + len(events)),
+            [event.DESCRIPTOR.full_name for event in events],
+            [event.SerializeToString() for event in events],
+            self._clock.now(),
+            trace,
+        )
+
+    def wake(self) -> None:
+        """Say that something committed."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._republish_after_reconnect()
+                while await self.publish_once() == BATCH:
+                    pass
+            except Unavailable as error:
+                _log.warning("outbox waits", extra={"error": str(error)})
+                await self._clock.sleep(RETRY_S)
+                self._woken.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), POLL_S)
+
+    async def publish_once(self) -> int:
+        """Publish at most one batch of what is unpublished; return how many."""
+        async with self._database.transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+            rows = await connection.fetch(
+                "SELECT position, subject, version, type, payload, create_time, trace FROM events"
+                " WHERE publish_time IS NULL ORDER BY position LIMIT $1",
+                BATCH,
+            )
+            if rows:
+                await self._bus.publish(
+                    [
+                        Event(
+                            id=f"{row['subject']}/{row['version']}",
+                            source=self._source,
+                            type=row["type"],
+                            key=row["subject"],
+                            time=row["create_time"],
+                            trace=row["trace"],
+                            payload=row["payload"],
+                        )
+                        for row in rows
+                    ]
+                )
+                await connection.execute(
+                    "UPDATE events SET publish_time = $2 WHERE position = ANY($1) AND publish_time IS NULL",
+                    [row["position"] for row in rows],
+                    self._clock.now(),
+                )
+        return len(rows)
+
+    async def _republish_after_reconnect(self) -> None:
+        """A broker that died may have lost what it had not flushed: send that again, consumers know what they had."""
+        if self._bus.incarnation != self._incarnation:
+            await self._database.value(
+                "UPDATE events SET publish_time = NULL WHERE publish_time > $1", self._clock.now() - UNSAFE
+            )
+            self._incarnation = self._bus.incarnation

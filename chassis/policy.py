@@ -1,0 +1,70 @@
+"""What a method's contract says about calling it, read from its descriptor and stated nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from mercato.policy.v1 import policy_pb2
+
+UNARY_TIMEOUT_S = 2.0
+LONGEST_STREAM_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How one method may be called."""
+
+    path: str
+    """`/package.Service/Method`."""
+    timeout_s: float
+    """The longest a call may take."""
+    retriable: bool
+    """Whether calling twice does the same as calling once."""
+    request_id: bool
+    """Whether its request carries an idempotency key."""
+
+    @classmethod
+    def of(cls, method: MethodDescriptor) -> Policy:
+        """Read the policy of a method."""
+        options: MethodOptions = method.GetOptions()
+        declared = options.Extensions[policy_pb2.method].timeout.ToTimedelta().total_seconds()
+        level = options.idempotency_level
+        id_field = method.input_type.fields_by_name.get("request_id")
+        return cls(
+            path=f"/{method.containing_service.full_name}/{method.name}",
+            timeout_s=declared or (LONGEST_STREAM_S if method.server_streaming else UNARY_TIMEOUT_S),
+            retriable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
+            request_id=level == MethodOptions.IDEMPOTENT and id_field is not None and id_field.type == _STRING,
+        )
+
+
+def service_config(services: Iterable[ServiceDescriptor]) -> str:
+    """Return the gRPC service config of a client: round robin over healthy instances, retries where they are safe."""
+    retriable = [
+        {"service": service.full_name, "method": method.name}
+        for service in services
+        for method in service.methods
+        if Policy.of(method).retriable and not method.client_streaming
+    ]
+    retry = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "0.5s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "healthCheckConfig": {"serviceName": ""},
+            "methodConfig": [{"name": retriable, "retryPolicy": retry}] if retriable else [],
+            "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+        }
+    )
+
+
+_STRING = FieldDescriptor.TYPE_STRING

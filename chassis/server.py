@@ -1,0 +1,74 @@
+"""The gRPC server of one instance: health, reflection, channelz, and an end that loses no call."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Self
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from chassis.clock import Clock
+from chassis.handlers import Limit, build_handler
+from chassis.idempotency import Requests
+from chassis.settings import Settings
+
+MAX_MESSAGE_BYTES = 4 * 1024**2
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """Serves servicers until it is closed; then it says NOT_SERVING, lets calls finish, and stops."""
+
+    def __init__(self, settings: Settings, clock: Clock, requests: Requests | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._requests = requests
+        self._limit = Limit(settings.max_concurrent_calls)
+        self._health = health.aio.HealthServicer()
+        self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self.grpc = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ]
+        )
+        self.port = 0
+
+    async def add(self, service: ServiceDescriptor, servicer: object) -> None:
+        """Serve all methods of a service; AttributeError when the servicer lacks one."""
+        handlers = {
+            method.name: await build_handler(
+                method, getattr(servicer, method.name), self._limit, self._settings.trace_ratio, self._requests
+            )
+            for method in service.methods
+        }
+        self.grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+        self._names.append(service.full_name)
+
+    async def __aenter__(self) -> Self:
+        await self._health.set("", HealthCheckResponse.NOT_SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        reflection.enable_server_reflection(self._names, self.grpc)
+        channelz.add_channelz_servicer(self.grpc)
+        self.port = self.grpc.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        await self.grpc.start()
+        for name in ("", *self._names):
+            await self._health.set(name, HealthCheckResponse.SERVING)
+        _log.info("serving", extra={"port": self.port})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self._health.enter_graceful_shutdown()
+        await self._clock.sleep(self._settings.drain_s)  # until clients have seen it
+        await self.grpc.stop(self._settings.grace_s)
+        _log.info("stopped")

@@ -1,0 +1,73 @@
+"""Both faces of the gateway, from the contracts to the open ports."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from aiohttp.web import ServerRunner, TCPSite
+from grpc_health.v1 import health
+
+from chassis.clock import Clock
+from chassis.server import Server
+from chassis.settings import Settings
+from services.gateway.codec import Codec
+from services.gateway.contract import Contract
+from services.gateway.cors import Cors
+from services.gateway.openapi import document
+from services.gateway.operations import operations
+from services.gateway.pages import pages
+from services.gateway.passthrough import PassThrough
+from services.gateway.reflection import SERVICES, reflection_handlers
+from services.gateway.routes import RouteTable
+from services.gateway.upstream import Upstream
+from services.gateway.web import Connections, Front
+
+
+class Gateway:
+    """Serves HTTP and gRPC until it is closed; then it refuses new calls and lets those in flight finish."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._stack = AsyncExitStack()
+        self.http_port = 0
+        self.grpc_port = 0
+
+    async def __aenter__(self) -> Self:
+        async with self._stack as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        settings, contract = self._settings, Contract.load()
+        upstream = await stack.enter_async_context(Upstream(contract, settings.target))
+        most, ratio = settings.max_concurrent_calls, settings.trace_ratio
+
+        compiled = list(operations(contract, Codec(contract.image)))
+        routes = RouteTable((one.verb, one.template, one) for one in compiled)
+        static = pages(contract, document(contract, compiled), settings.port)
+        front = Front(routes, upstream.stubs, static, Cors(settings.options.get("cors_origins", "")), most, ratio)
+        runner = ServerRunner(Connections(front), shutdown_timeout=settings.grace_s)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        stack.callback(front.close)
+
+        server = Server(settings, self._clock)
+        forward = PassThrough(contract.methods, upstream.stubs, most, ratio)
+        server.grpc.add_generic_rpc_handlers(
+            (forward, *reflection_handlers(contract, (health.SERVICE_NAME, SERVICES[-1])))
+        )
+        await stack.enter_async_context(server)
+        self.grpc_port = server.port
+
+        site = TCPSite(runner, settings.host, settings.http_port)
+        await site.start()
+        self.http_port = runner.addresses[0][1]
