@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -112,6 +113,7 @@ class Child:
     def _become(self, supervisor: int) -> NoReturn:
         """In the fork: let go of all that is the supervisor's, run, and end without the supervisor's clean-up."""
         code = 1
+        atexit._clear()
         try:
             signal.set_wakeup_fd(-1)
             for number in HANDLED:
@@ -130,6 +132,7 @@ class Child:
         except BaseException:
             traceback.print_exc()
         finally:
+            atexit._run_exitfuncs()
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()

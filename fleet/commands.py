@@ -19,7 +19,7 @@ from fleet import plan as plans
 from fleet.errors import FleetError
 from fleet.plan import Plan
 
-_TIMEOUT_S, _DOWN_TIMEOUT_S = 30.0, 60.0
+_TIMEOUT_S = 60.0
 _LOG_LINES = 200
 _FOLLOW_EVERY_S = 0.1
 
@@ -66,7 +66,7 @@ def up(
     console.print(screen.addresses(plan), soft_wrap=True)
 
 
-def down(timeout_s: Timeout = _DOWN_TIMEOUT_S) -> None:
+def down(timeout_s: Timeout = _TIMEOUT_S) -> None:
     """End the suite, the gateway first and the engines last; leave no process behind."""
     _, home = plans.locate(os.environ, Path.cwd())
     _say("\n".join(lifecycle.down(home, timeout_s)) or "Nothing was running.")

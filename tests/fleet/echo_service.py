@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import signal
@@ -42,4 +43,5 @@ def say(message: str, **fields: object) -> None:
 
 
 def main() -> None:
+    atexit.register(say, "gone")
     asyncio.run(serve(Settings.from_environment(SERVICE)))

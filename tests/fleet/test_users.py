@@ -57,7 +57,7 @@ def ordinary(public: Path) -> Runner:
     for library in libraries.glob("libpython3.*so*"):
         shutil.copy(library, base / "lib")
     link(Path(sys.prefix), environment)
-    for room in ("chassis", "fleet", "generated"):
+    for room in ("chassis", "fleet", "generated", "loadtest"):
         link(REPOSITORY / room, code / room)
     packages = environment / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
     return Runner(
