@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from aiohttp.web import BaseRequest, HTTPRequestEntityTooLarge, RequestPayloadError, Response, StreamResponse
 
+from chassis.errors import InvalidArgument
 from services.gateway.errors import BodyTooLarge, ContentTypeNotSupported, MalformedRequest, RequestTooSlow
 from services.gateway.operations import JSON, Operation
 from services.gateway.streams import lines, send_events
@@ -53,6 +55,12 @@ class HttpCall:
     def _message(self, body: bytes) -> bytes:
         return self.operation.transcoder.request(self.variables, self.query, body)
 
+    def _line(self, number: int, line: bytes) -> bytes:
+        try:
+            return self._message(line)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"line {number}: {error.message}", fields=error.fields) from error
+
     def _left_s(self) -> float:
         return self.deadline - asyncio.get_running_loop().time()
 
@@ -70,10 +78,11 @@ class HttpCall:
         self._check_content_type()
         call = self.stub(timeout=self._left_s(), metadata=self.metadata)
         try:
-            with suppress(asyncio.InvalidStateError):  # the service has answered before the end
+            # A write fails when the service has answered before the end; the call itself knows what it answered.
+            with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
                 async with self._reading():
-                    async for line in lines(self.request.content):
-                        await call.write(self._message(line))
+                    async for number, line in lines(self.request.content):
+                        await call.write(self._line(number, line))
                     await call.done_writing()
             response: bytes = await call
             return response

@@ -65,9 +65,9 @@ async def _next(reading: asyncio.Future[Any], response: StreamResponse, closing:
     return reading.result()
 
 
-async def lines(content: StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines of a body as they come, also empty ones; BodyTooLarge when one of them, or all, are too large."""
-    rest, total = b"", 0
+async def lines(content: StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield each line of a body that is not blank as it comes, with its number; BodyTooLarge when one or all are."""
+    rest, total, number = b"", 0, 0
     async for chunk in content.iter_any():
         total += len(chunk)
         if total > LARGEST_STREAM:
@@ -76,5 +76,8 @@ async def lines(content: StreamReader) -> AsyncIterator[bytes]:
         if len(rest) > LARGEST_LINE or any(len(line) > LARGEST_LINE for line in complete):
             raise BodyTooLarge(limit=LARGEST_LINE)
         for line in complete:
-            yield line
-    yield rest
+            number += 1
+            if line and not line.isspace():
+                yield number, line
+    if rest and not rest.isspace():
+        yield number + 1, rest
