@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 from aiohttp.web import BaseRequest, HTTPRequestEntityTooLarge, RequestPayloadError, Response, StreamResponse
 
 from chassis.errors import InvalidArgument
 from services.gateway.errors import BodyTooLarge, ContentTypeNotSupported, MalformedRequest, RequestTooSlow
+from services.gateway.feed import answer_to
 from services.gateway.operations import JSON, Operation
 from services.gateway.streams import lines, send_events
 
@@ -55,12 +55,6 @@ class HttpCall:
     def _message(self, body: bytes) -> bytes:
         return self.operation.transcoder.request(self.variables, self.query, body)
 
-    def _line(self, number: int, line: bytes) -> bytes:
-        try:
-            return self._message(line)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"line {number}: {error.message}", fields=error.fields) from error
-
     def _left_s(self) -> float:
         return self.deadline - asyncio.get_running_loop().time()
 
@@ -76,18 +70,19 @@ class HttpCall:
     async def _upload(self) -> bytes:
         """Pass on a body of one message a line as it comes, and return the response."""
         self._check_content_type()
-        call = self.stub(timeout=self._left_s(), metadata=self.metadata)
-        try:
-            # A write fails when the service has answered before the end; the call itself knows what it answered.
-            with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-                async with self._reading():
-                    async for number, line in lines(self.request.content):
-                        await call.write(self._line(number, line))
-                    await call.done_writing()
-            response: bytes = await call
-            return response
-        finally:
-            call.cancel()
+        return await answer_to(self.stub(timeout=self._left_s(), metadata=self.metadata), self._lines())
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        async for number, line in lines(self._chunk):
+            try:
+                message = self._message(line)
+            except InvalidArgument as error:
+                raise InvalidArgument(f"line {number}: {error.message}", fields=error.fields) from error
+            yield message
+
+    async def _chunk(self) -> bytes:
+        async with self._reading():
+            return await self.request.content.readany()
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:

@@ -61,6 +61,10 @@ class Gateway:
         stack.push_async_callback(runner.cleanup)
         stack.callback(front.close)
 
+        site = TCPSite(runner, settings.host, settings.http_port)
+        await site.start()
+        self.http_port = runner.addresses[0][1]
+
         server = Server(settings, self._clock)
         forward = PassThrough(contract.methods, upstream.stubs, most, ratio)
         server.grpc.add_generic_rpc_handlers(
@@ -68,7 +72,3 @@ class Gateway:
         )
         await stack.enter_async_context(server)
         self.grpc_port = server.port
-
-        site = TCPSite(runner, settings.host, settings.http_port)
-        await site.start()
-        self.http_port = runner.addresses[0][1]

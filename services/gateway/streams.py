@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
-from aiohttp import StreamReader
 from aiohttp.web import BaseRequest, StreamResponse
 
 from chassis.errors import Unavailable
@@ -65,10 +64,10 @@ async def _next(reading: asyncio.Future[Any], response: StreamResponse, closing:
     return reading.result()
 
 
-async def lines(content: StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+async def lines(read: Callable[[], Awaitable[bytes]]) -> AsyncIterator[tuple[int, bytes]]:
     """Yield each line of a body that is not blank as it comes, with its number; BodyTooLarge when one or all are."""
     rest, total, number = b"", 0, 0
-    async for chunk in content.iter_any():
+    while chunk := await read():
         total += len(chunk)
         if total > LARGEST_STREAM:
             raise BodyTooLarge(limit=LARGEST_STREAM)

@@ -11,7 +11,7 @@ import grpc
 from mercato.catalog.v1 import catalog_pb2
 from mercato.orders.v1 import orders_pb2
 
-from chassis.errors import FailedPrecondition, NotFound, Unimplemented
+from chassis.errors import FailedPrecondition, NotFound
 
 
 class OutOfStock(FailedPrecondition):
@@ -40,16 +40,16 @@ class Seen:
 
 
 class Servicer:
-    """Methods that are not overridden do not exist."""
+    """Methods that are not overridden refuse everything."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
 
     def __getattr__(self, name: str) -> Any:
-        async def missing(request: Any, context: Any) -> Any:
-            raise Unimplemented
+        async def refuse(request: Any, context: Any) -> Any:
+            raise FailedPrecondition
 
-        return missing
+        return refuse
 
 
 class Orders(Servicer):

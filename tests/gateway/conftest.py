@@ -14,14 +14,17 @@ import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from mercato.catalog.v1 import catalog_pb2
+from mercato.customers.v1 import customers_pb2
+from mercato.inventory.v1 import inventory_pb2
 from mercato.orders.v1 import orders_pb2
+from mercato.shipping.v1 import shipping_pb2
 
 from chassis.clock import SystemClock
 from chassis.server import Server
 from chassis.settings import Settings
 from services.gateway.contract import Contract, backend_of
 from services.gateway.gateway import Gateway
-from tests.gateway.backend import Catalog, Echo, Orders, Seen
+from tests.gateway.backend import Catalog, Echo, Orders, Seen, Servicer
 
 HERE = Path(__file__).parent
 
@@ -38,6 +41,8 @@ class Running:
     http: aiohttp.ClientSession
     grpc: grpc.aio.Channel
     port: int
+    grpc_port: int
+    targets: dict[str, str]
     seen: Seen
     contract: Contract
 
@@ -59,8 +64,10 @@ def contract(tmp_path_factory: pytest.TempPathFactory) -> Contract:
 async def running(contract: Contract) -> AsyncIterator[Running]:
     seen, clock = Seen(), SystemClock()
     server = Server(settings(service="orders"), clock)
-    await server.add(orders_pb2.DESCRIPTOR.services_by_name["OrderService"], Orders(seen))
-    await server.add(catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"], Catalog(seen))
+    servicers = {"OrderService": Orders(seen), "CatalogService": Catalog(seen)}
+    for module in (catalog_pb2, customers_pb2, inventory_pb2, orders_pb2, shipping_pb2):  # payments are not there
+        for name, service in module.DESCRIPTOR.services_by_name.items():
+            await server.add(service, servicers.get(name, Servicer(seen)))
     server.grpc.add_generic_rpc_handlers((Echo(),))
     async with server:
         targets = {backend_of(service): f"ipv4:127.0.0.1:{server.port}" for service in contract.services}
@@ -71,7 +78,7 @@ async def running(contract: Contract) -> AsyncIterator[Running]:
                 aiohttp.ClientSession(base) as http,
                 grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,
             ):
-                yield Running(http, channel, gateway.http_port, seen, contract)
+                yield Running(http, channel, gateway.http_port, gateway.grpc_port, targets, seen, contract)
 
 
 @pytest.fixture
