@@ -9,6 +9,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -41,7 +42,7 @@ async def test_serves_until_it_is_asked_to_end(gateway: Running) -> None:
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=PIPE)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         headers = {"Origin": "https://anywhere.example", "X-Request-Id": "r-9"}
