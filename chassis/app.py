@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+import grpc
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
@@ -73,12 +74,13 @@ class App:
         self.background(self.outbox.run)
         return self.bus
 
-    def client(self, service: ServiceDescriptor, stub: Callable[[Any], Stub]) -> Stub:
+    def client(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub]) -> Stub:
         """Return a stub of another service; its name is the second part of its package, `mercato.<name>.v1`."""
         name = service.file.package.split(".")[1]
         channel = open_channel(self.settings.target(name), [service])
         self._stack.push_async_callback(channel.close)
-        return stub(Channel(channel, [service], self.settings.service))
+        typed: Any = Channel(channel, [service], self.settings.service)
+        return stub(typed)
 
     def carry_on(self, *definitions: Saga[Any]) -> Sagas:
         """Carry on sagas of these kinds."""

@@ -10,6 +10,8 @@ from uuid import UUID, uuid5
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from chassis.errors import invalid_field
+
 
 class Clock(Protocol):
     """Where a service gets the time from, and where it waits."""
@@ -63,6 +65,14 @@ def timestamp(time: datetime) -> Timestamp:
     result = Timestamp()
     result.FromDatetime(time)
     return result
+
+
+def utc(time: Timestamp, field: str) -> datetime:
+    """Return a time from outside in UTC; InvalidArgument names `field` when there is no such time."""
+    try:
+        return time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise invalid_field(field, "expected a time from year 1 to 9999, nanos from 0 to 999999999") from None
 
 
 _NAMESPACE = UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from chassis.errors import Unavailable
+from chassis.errors import Aborted, Unavailable
 
 POOL_SIZE = 10
 COMMAND_TIMEOUT_S = 10.0
@@ -22,6 +23,14 @@ ACQUIRE_TIMEOUT_S = 5.0
 
 class DatabaseUnavailable(Unavailable):
     """The database could not be reached, or stopped answering."""
+
+
+class RequestRepeated(Aborted):
+    """This request was carried out before."""
+
+
+class ConcurrentChange(Aborted):
+    """The resource is being changed by many at once; try again."""
 
 
 class UnexpectedRows(Exception):
@@ -103,10 +112,27 @@ class Database:
         return self._pool
 
     async def commit(self, batch: Batch) -> None:
-        """Run a batch in one transaction; asyncpg's constraint errors say what it broke, and then nothing changed."""
+        """Run a batch in one transaction. When it raises, nothing changed.
+
+        RequestRepeated: its answer is stored already; ConcurrentChange: the subject of its events has got such a
+        version already; UnexpectedRows; asyncpg's errors for other constraints it breaks.
+        """
         if batch:
             async with self.connection() as connection:
                 await execute(connection, batch)
+
+    async def commit_all(self, batches: Sequence[Batch]) -> None:
+        """Run many batches in one transaction, in this order. Batches of one shape in a row cost one round trip.
+
+        Raises like commit.
+        """
+        written = [batch for batch in batches if batch]
+        if not written:
+            return
+        async with self.transaction() as connection:
+            for sql, alike in groupby(written, lambda batch: batch.sql):
+                with _told():
+                    await connection.executemany(sql, [batch.arguments for batch in alike])
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Read rows."""
@@ -138,9 +164,21 @@ class Database:
 
 
 async def execute(connection: PoolConnectionProxy[asyncpg.Record], batch: Batch) -> None:
-    """Run a batch within a transaction of the caller's; UnexpectedRows when a statement met other rows."""
-    try:
+    """Run a batch within a transaction of the caller's; raises like Database.commit."""
+    with _told():
         await connection.execute(batch.sql, *batch.arguments)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what a batch runs into, into what it means."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        first_comer = _FIRST_COMERS.get(error.constraint_name or "")
+        if first_comer is None:
+            raise
+        raise first_comer from None
     except asyncpg.DivisionByZeroError:
         raise UnexpectedRows from None
 
@@ -159,6 +197,10 @@ def translated() -> Iterator[None]:
         asyncpg.exceptions.InsufficientResourcesError,
     ) as error:
         raise DatabaseUnavailable from error
+
+
+_FIRST_COMERS: dict[str, type[Exception]] = {"requests_pkey": RequestRepeated, "events_pkey": ConcurrentChange}
+"""What it means that a row of that key is there already: schema.sql."""
 
 
 @lru_cache(maxsize=512)

@@ -27,7 +27,7 @@ from chassis.policy import Policy
 from chassis.status import CODES, DETAILS, to_status
 from chassis.trace import Trace
 from chassis.tracing import traced_handler
-from chassis.validation import validate
+from chassis.validation import refuse_nul, validate
 
 CALLER, TRACEPARENT = "mercato-caller", "traceparent"
 ANONYMOUS = "anonymous"
@@ -180,6 +180,8 @@ class _Method:
         except DecodeError as error:
             raise NotAMessage(message=self._request_class.DESCRIPTOR.full_name, problem=str(error)) from None
         validate(request)
+        if 0 in data:  # seldom: only then is it worth a look at every text
+            refuse_nul(request)
         return request
 
     async def _parse_stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:

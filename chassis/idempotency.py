@@ -13,15 +13,10 @@ from google.protobuf.message import Message
 
 from chassis.call import Call, current_call
 from chassis.clock import Clock
-from chassis.database import Batch, Database
-from chassis.errors import Aborted, InvalidArgument
+from chassis.database import Batch, Database, RequestRepeated
+from chassis.errors import InvalidArgument
 
 RETENTION = timedelta(days=30)
-CONSTRAINT = "requests_pkey"
-
-
-class RequestRepeated(Aborted):
-    """This request was carried out before."""
 
 
 class RequestIdReused(InvalidArgument):

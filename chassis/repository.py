@@ -15,9 +15,9 @@ from google.protobuf import symbol_database
 from google.protobuf.message import Message
 
 from chassis.clock import Clock
-from chassis.database import Batch, Database
+from chassis.database import Batch, ConcurrentChange, Database
 from chassis.errors import Aborted, AlreadyExists, NotFound
-from chassis.idempotency import CONSTRAINT, RequestRepeated, Requests
+from chassis.idempotency import Requests
 from chassis.outbox import Outbox
 from chassis.pages import Page, page_limit
 
@@ -29,10 +29,8 @@ Project = Callable[[Batch, State, Message], None]
 """Adds what else one event writes in the same transaction; gets the state after it."""
 
 MAX_TRIES = 20
-
-
-class ConcurrentChange(Aborted):
-    """{name} is being changed by many at once; try again."""
+MAX_PAGE_BYTES = 2 * 1024**2
+"""A page ends early when its states are larger together, so that it fits into a message."""
 
 
 class EtagMismatch(Aborted):
@@ -97,15 +95,19 @@ class Repository(Generic[State]):
 
     async def batch_get(self, names: Sequence[str]) -> list[State]:
         """Return many states in the order asked; NotFound names the first that is missing."""
+        found = await self.load(names)
+        for name in names:
+            if name not in found:
+                raise NotFound(name=name)
+        return [found[name].state for name in names]
+
+    async def load(self, names: Sequence[str]) -> dict[str, Versioned[State]]:
+        """Return those of many aggregates that exist, by name: what to `save` changes of many in one batch from."""
         rows = await self._database.rows(
             f"SELECT name, version, state FROM {self._table} WHERE name = ANY($1)",  # noqa: S608
             list(names),
         )
-        found = {row["name"]: row for row in rows}
-        for name in names:
-            if name not in found:
-                raise NotFound(name=name)
-        return [self._parse(found[name]).state for name in names]
+        return {row["name"]: self._parse(row) for row in rows}
 
     async def page(self, page_size: int, page_token: str, **filters: object) -> Page[State]:
         """Return one page by name, of those whose columns have the given values."""
@@ -114,7 +116,9 @@ class Repository(Generic[State]):
             f"SELECT name, version, state FROM {self._table} WHERE name > $1{conditions} ORDER BY name LIMIT $2",  # noqa: S608
             page_token, page_limit(page_size) + 1, *filters.values(),
         )  # fmt: skip
-        return Page.of([self._parse(row).state for row in rows], page_size, lambda state: str(state.name))  # type: ignore[attr-defined]
+        limit = _fitting([len(row["state"]) for row in rows], page_limit(page_size))
+        states = [self._parse(row).state for row in rows[:limit]]
+        return Page(states, rows[limit - 1]["name"] if len(rows) > limit else "")
 
     async def create(
         self, name: str, events: Iterable[Message], respond: Callable[[State], Response], also: Batch | None = None
@@ -164,7 +168,7 @@ class Repository(Generic[State]):
             except ConcurrentChange:
                 continue
             return response
-        raise ConcurrentChange(name=name)
+        raise ConcurrentChange
 
     def save(self, batch: Batch, name: str, before: Versioned[State], events: Iterable[Message]) -> State:
         """Add to `batch` what makes `events` happen to an aggregate; return the state after them."""
@@ -185,7 +189,7 @@ class Repository(Generic[State]):
     async def commit(self, batch: Batch, response: Message) -> None:
         """Commit what was saved into a batch, with the answer to the call; RequestRepeated, ConcurrentChange."""
         self._requests.store(batch, response)
-        await commit(self._database, batch)
+        await self._database.commit(batch)
         self._outbox.wake()
 
     async def rebuild(self, name: str) -> State:
@@ -209,16 +213,14 @@ class Repository(Generic[State]):
         return Versioned(self._type.FromString(row["state"]), row["version"])
 
 
-async def commit(database: Database, batch: Batch) -> None:
-    """Commit a batch that may hold events and an answer; RequestRepeated or ConcurrentChange when they were first."""
-    try:
-        await database.commit(batch)
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == CONSTRAINT:
-            raise RequestRepeated from None
-        if error.constraint_name == "events_pkey":
-            raise ConcurrentChange(name="the resource") from None
-        raise
+def _fitting(sizes: Sequence[int], most: int) -> int:
+    """Return how many of the first fit into a page: at least one, at most `most`."""
+    total_bytes = 0
+    for count, size in enumerate(sizes[:most]):
+        total_bytes += size
+        if total_bytes > MAX_PAGE_BYTES and count:
+            return count
+    return most
 
 
 def parse_event(full_name: str, payload: bytes) -> Message:

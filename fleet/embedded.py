@@ -11,16 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
-import asyncpg
-
+from fleet import databases, ports
 from fleet import nats as nats_server
-from fleet import ports
 from fleet import postgres as postgres_server
 from fleet.errors import FleetError
+from fleet.waiting import until
 
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
-_POLL_S = 0.01
 
 
 @contextlib.asynccontextmanager
@@ -29,7 +27,7 @@ async def postgres(folder: Path) -> AsyncIterator[str]:
     [port] = ports.free_block(1)
     url = postgres_server.url(folder, port)
     async with _running("fleet.postgres", folder, port, ["--no-sync"], postgres_server.STOP_SIGNAL) as process:
-        await _until(process, lambda: postgres_answers(url))
+        await _until(process, lambda: databases.answers(url))
         yield url
 
 
@@ -38,29 +36,8 @@ async def nats(folder: Path) -> AsyncIterator[str]:
     """A running NATS with its streams in `folder`; yields its URL. Its output goes to a file there."""
     [port] = ports.free_block(1)
     async with _running("fleet.nats", folder, port, [], signal.SIGTERM) as process:
-        await _until(process, lambda: port_answers(port))
+        await _until(process, lambda: ports.listens(ports.LOOPBACK, port))
         yield nats_server.url(port)
-
-
-async def postgres_answers(url: str) -> bool:
-    """Whether PostgreSQL lets a client in: it listens a little before it does. A refused password is raised."""
-    try:
-        connection = await asyncpg.connect(url, timeout=_START_TIMEOUT_S)
-    except (OSError, asyncpg.CannotConnectNowError):
-        return False
-    await connection.close()
-    return True
-
-
-async def port_answers(port: int) -> bool:
-    """Whether something listens on this port of 127.0.0.1."""
-    try:
-        _, writer = await asyncio.open_connection(ports.LOOPBACK, port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
 
 
 @contextlib.asynccontextmanager
@@ -88,8 +65,10 @@ def _append(file: Path) -> BinaryIO:
 
 
 async def _until(process: asyncio.subprocess.Process, answers: Callable[[], Awaitable[bool]]) -> None:
+    async def answers_or_ended() -> bool:
+        return process.returncode is not None or await answers()
+
     async with asyncio.timeout(_START_TIMEOUT_S):
-        while not await answers():
-            if process.returncode is not None:
-                raise FleetError(f"ended with code {process.returncode}; see output.log in its folder")
-            await asyncio.sleep(_POLL_S)
+        await until(answers_or_ended)
+    if process.returncode is not None:
+        raise FleetError(f"ended with code {process.returncode}; see output.log in its folder")

@@ -21,10 +21,10 @@ def url(port: int) -> str:
     return f"nats://127.0.0.1:{port}"
 
 
-def run(folder: Path, port: int, parent_pid: int) -> NoReturn:
+def run(folder: Path, port: int) -> NoReturn:
     """Become the NATS server with its streams on this folder, until the parent ends."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    end_with_parent(parent_pid)
+    end_with_parent(os.getppid())
     listen = ["-a", "127.0.0.1", "-p", str(port), "--logtime_utc"]
     os.execv(_binary(), [_BINARY, *listen, "-js", "-sd", str(folder)])  # noqa: S606 - no shell wanted
 
@@ -35,4 +35,4 @@ def _binary() -> Path:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]).absolute(), int(sys.argv[2]), os.getppid())
+    run(Path(sys.argv[1]).absolute(), int(sys.argv[2]))

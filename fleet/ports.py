@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 
@@ -22,6 +23,17 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+async def listens(host: str, port: int) -> bool:
+    """Whether a server accepts connections there."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 def free_block(count: int) -> range:

@@ -53,11 +53,12 @@ def url(folder: Path, port: int) -> str:
     return f"postgresql://{ADMIN}:{password(folder)}@127.0.0.1:{port}/postgres"
 
 
-def run(folder: Path, port: int, parent_pid: int, *, initdb: tuple[str, ...] = ()) -> NoReturn:
+def run(folder: Path, port: int, *, initdb: tuple[str, ...] = ()) -> NoReturn:
     """Become the PostgreSQL server on this folder, initialised first if it is new, until the parent ends.
 
     `initdb` are further options for initialising, such as `--no-sync`.
     """
+    parent_pid = os.getppid()
     password(folder)  # so that initdb finds it
     is_root = os.geteuid() == 0
     binaries = (_copy_for_everyone() if is_root else _installed()) / _PACKAGE / "pginstall" / "bin"
@@ -141,4 +142,4 @@ def _open_to_everyone(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]).absolute(), int(sys.argv[2]), os.getppid(), initdb=tuple(sys.argv[3:]))
+    run(Path(sys.argv[1]).absolute(), int(sys.argv[2]), initdb=tuple(sys.argv[3:]))

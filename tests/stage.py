@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,9 +64,10 @@ class Stage:
         await connection.close()
         return self.postgres_url.rsplit("/", 1)[0] + f"/{database}"
 
-    def stub(self, service: ServiceDescriptor, stub: Callable[[Any], Stub], caller: str = "tests") -> Stub:
+    def stub(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub], caller: str = "tests") -> Stub:
         """Return a stub as a service would have it: errors are raised as chassis.errors."""
-        return stub(Channel(self.channel(service), [service], caller))
+        typed: Any = Channel(self.channel(service), [service], caller)
+        return stub(typed)
 
     def channel(self, service: ServiceDescriptor) -> grpc.aio.Channel:
         """Return a plain channel to a service on stage."""
@@ -80,3 +82,10 @@ async def stage(postgres_url: str, nats_folder: Path, clock: Clock | None = None
     """Open a stage with a NATS of its own, so that no other test's events come in."""
     async with nats(nats_folder) as nats_url, AsyncExitStack() as stack:
         yield Stage(postgres_url, nats_url, stack, clock or SystemClock())
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
+    """Wait until a condition holds; TimeoutError when it does not in time."""
+    async with asyncio.timeout(timeout_s):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

@@ -1,0 +1,160 @@
+"""The fleet's commands: each reads its arguments, calls what does the work, prints."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet import lifecycle, logs, screen
+from fleet import plan as plans
+from fleet.errors import FleetError
+from fleet.plan import Plan
+
+_TIMEOUT_S = 30.0
+_LOG_LINES = 200
+
+Timeout = Annotated[float, typer.Option("--timeout", metavar="S", min=0, help="Give up after so many seconds.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A service, one instance as orders/2, or an engine.")]
+
+
+def app() -> typer.Typer:
+    """These commands, to be added to the whole command line."""
+    fleet = typer.Typer()
+    for command in (up, down, ps, show_logs, scale, restart, kill):
+        fleet.command(command.__name__.removeprefix("show_"))(command)
+    return fleet
+
+
+def up(
+    http_port: Annotated[int | None, typer.Option(metavar="N", help="The gateway's port for HTTP and JSON.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(metavar="N", help="The gateway's port for gRPC.")] = None,
+    timeout_s: Timeout = _TIMEOUT_S,
+) -> None:
+    """Start the suite in the background; return when every instance serves.
+
+    The gateway's ports are those asked for, here or by MERCATO_HTTP_PORT and MERCATO_GRPC_PORT; else 8080 and 9090
+    where they are free. MERCATO_POSTGRES_URL (an admin's) and MERCATO_NATS_URL replace the engines brought along.
+
+    - `mercato up`
+    - `mercato up --http-port 8000`
+    - `MERCATO_LOG_LEVEL=DEBUG mercato up`
+    """
+    root, home = plans.locate(os.environ, Path.cwd())
+
+    def make_plan() -> Plan:
+        return plans.make(root, home, os.environ, http_port=http_port, grpc_port=grpc_port)
+
+    began = time.monotonic()
+    started = asyncio.run(lifecycle.up(home, make_plan, timeout_s))
+    ready = f"Ready in {time.monotonic() - began:.1f} s" if started else "Already up"
+    plan = Plan.load(home)
+    members = asyncio.run(lifecycle.members(plan))
+    console = screen.console()
+    console.print(screen.table(members))
+    console.print(f"\n{ready}: {screen.summary(members)}", highlight=False)
+    console.print(screen.addresses(plan), soft_wrap=True)
+
+
+def down() -> None:
+    """End the suite, the gateway first and the engines last; leave no process behind."""
+    _, home = plans.locate(os.environ, Path.cwd())
+    _say("\n".join(lifecycle.down(home)) or "Nothing was running.")
+
+
+def ps(as_json: Json = False) -> None:
+    """List the processes: their health as they say it, how often they were started again, their memory (PSS)."""
+    members = asyncio.run(lifecycle.members(_plan()))
+    if as_json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(member) for member in members], indent=2) + "\n")
+    else:
+        screen.console().print(screen.table(members))
+
+
+def show_logs(
+    service: Annotated[str | None, typer.Argument(help="A service, an engine, or supervisor. Without: all.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")] = False,
+    newest: Annotated[int, typer.Option("--lines", "-n", min=0, help="Begin with so many of the newest.")] = _LOG_LINES,
+    as_json: Json = False,
+) -> None:
+    """Show what the processes wrote, in the order of time.
+
+    - `mercato logs -f orders`
+    - `mercato logs postgres -n 20`
+    - `mercato logs --json | jq .message`
+    """
+    plan = _plan()
+    known = [*plan.services, "postgres", "nats", "supervisor"]
+    if service not in (None, *known):
+        raise FleetError(f"unknown name {service!r}; expected one of {', '.join(known)}")
+    console = screen.console()
+    for line in _lines(plan.home / "logs", service, newest, follow):
+        if as_json:
+            sys.stdout.write(line.as_json() + "\n")
+            sys.stdout.flush()
+        else:
+            console.print(screen.log_line(line), soft_wrap=True)
+
+
+def scale(
+    counts: Annotated[list[str], typer.Argument(metavar="SERVICE=N...", help="How many instances of which service.")],
+    timeout_s: Timeout = _TIMEOUT_S,
+) -> None:
+    """Run so many instances of a service; return when all of them serve.
+
+    - `mercato scale orders=3 catalog=2`
+    - `mercato scale orders=1`
+    """
+    names = asyncio.run(lifecycle.scale(_plan(), dict(_count(text) for text in counts), timeout_s))
+    _say(f"Serving: {', '.join(names) or 'none of these'}")
+
+
+def restart(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
+    """End gently and start again, one instance after the other, with the service's code as it is now.
+
+    - `mercato restart orders`
+    - `mercato restart orders/2`
+    """
+    _say(f"Started again: {', '.join(asyncio.run(lifecycle.restart(_plan(), name, timeout_s)))}")
+
+
+def kill(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
+    """Crash something with SIGKILL and see it come back.
+
+    - `mercato kill orders`
+    - `mercato kill orders/2`
+    - `mercato kill postgres`
+    """
+    began = time.monotonic()
+    names = asyncio.run(lifecycle.kill(_plan(), name, timeout_s))
+    _say(f"Killed {', '.join(names)}; back after {time.monotonic() - began:.2f} s")
+
+
+def _plan() -> Plan:
+    return Plan.load(plans.locate(os.environ, Path.cwd())[1])
+
+
+def _say(text: str) -> None:
+    screen.console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _count(text: str) -> tuple[str, int]:
+    service, _, count = text.partition("=")
+    if not service or not (count.isascii() and count.isdigit()):
+        raise typer.BadParameter(f"{text!r}: expected SERVICE=N, such as orders=3")
+    return service, int(count)
+
+
+def _lines(folder: Path, service: str | None, newest: int, follow: bool) -> Iterator[logs.Line]:
+    yield from logs.read(folder, service, newest)
+    if follow:
+        yield from logs.follow(folder, service)

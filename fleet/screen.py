@@ -1,0 +1,86 @@
+"""How a fleet looks on a terminal; without one the same text has no colours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fleet.health import SERVING
+from fleet.lifecycle import Member
+from fleet.logs import Line
+from fleet.plan import FRONT, FRONT_GRPC_PORT, FRONT_HTTP_PORT, Plan
+
+_MIB = 2**20
+_FILE_WIDTH = 200
+_STYLES = {SERVING: "green", "running": "green", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "FATAL": "red"}
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, else as its lines are."""
+    return Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
+
+
+def table(members: Sequence[Member]) -> Table:
+    """One row a process."""
+    rows = Table(box=None, pad_edge=False)
+    rows.add_column("process")
+    rows.add_column("address")
+    rows.add_column("health")
+    for title in ("pid", "restarts", "uptime", "memory"):
+        rows.add_column(title, justify="right")
+    for member in members:
+        state = member.health if member.health and member.state == "running" else member.state
+        rows.add_row(
+            member.name,
+            member.address,
+            Text(state, style=_STYLES.get(state, "red")),
+            str(member.pid or ""),
+            str(member.restarts),
+            _duration(member.uptime_s),
+            f"{member.pss_bytes / _MIB:.1f} MiB",
+        )
+    return rows
+
+
+def summary(members: Sequence[Member]) -> str:
+    """How many processes there are and what they need together."""
+    pss_mib = sum(member.pss_bytes for member in members) / _MIB
+    return f"{len(members)} processes, {pss_mib:.0f} MiB of memory together (PSS)"
+
+
+def addresses(plan: Plan) -> Text:
+    """Where to explore it from; says so when the gateway is not at its usual ports."""
+    if FRONT not in plan.slots:
+        return Text("There is no gateway; call the services at their addresses above.")
+    first = plan.slots[FRONT][0]
+    usual = {FRONT_HTTP_PORT: first.http_port, FRONT_GRPC_PORT: first.port}
+    lines = [f"Not at port {port} but at {now}, for gateway/1." for port, now in usual.items() if now != port]
+    lines += [
+        f"HTTP   http://localhost:{first.http_port}/v1/products",
+        f"API    http://localhost:{first.http_port}/openapi.json",
+        f"gRPC   grpcurl -plaintext localhost:{first.port} list",
+        "Logs   mercato logs -f          End it   mercato down",
+    ]
+    return Text("\n".join(lines))
+
+
+def log_line(line: Line) -> Text:
+    """Time of day (UTC), level, service and message; the rest dimmed."""
+    rest = " ".join(f"{name}={value}" for name, value in line.fields.items())
+    return Text.assemble(
+        (line.time.strftime("%H:%M:%S.%f")[:-3] + " ", "dim"),
+        (f"{line.level:7} ", _STYLES.get(line.level, "")),
+        (f"{line.service:13} ", "cyan"),
+        f"{line.message} ",
+        (rest, "dim"),
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

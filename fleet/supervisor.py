@@ -1,0 +1,240 @@
+"""The warm parent of all processes of a fleet: starts them, starts them again, ends them, obeys the control socket.
+
+One thread, no event loop and no grpc object: what it forks must inherit none of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fleet import control, logs, nats, postgres
+from fleet.child import HANDLED, Child
+from fleet.errors import FleetError
+from fleet.plan import FRONT, SLOTS, Plan
+from fleet.warm import Warm
+
+_ENGINE_GRACE_S = 10.0
+_SPARE_GRACE_S = 1.0
+_TIDY_EVERY_S = 10.0
+
+
+class Supervisor:
+    """Runs one plan until told to end."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._warm = Warm(plan.root)
+        self._engines = _engines(plan)
+        self._instances = _instances(plan, self._warm)
+        self._children = {child.name: child for child in (*self._engines, *self._instances)}
+        self._started_at = time.time()
+        self._tidy_due = 0.0
+        self._asked_to_end_by: list[socket.socket] = []
+        self._ending = False
+
+    def run(self) -> None:
+        """Go to the background as soon as clients can connect; serve until a signal or a command ends it all."""
+        with control.listening(self._plan.home) as listener, selectors.DefaultSelector() as selector:
+            if os.fork():
+                os._exit(0)
+            selector.register(listener, selectors.EVENT_READ, self._accept)
+            woken, wake = socket.socketpair()
+            for end in (woken, wake):
+                end.setblocking(False)
+            selector.register(woken, selectors.EVENT_READ, self._signalled)
+            signal.set_wakeup_fd(wake.fileno())
+            for number in HANDLED:
+                signal.signal(number, lambda *_: None)
+            for engine in self._engines:
+                engine.wanted = True
+                engine.tick()
+            for service in self._warm.preload(self._plan.services):
+                _say("ERROR", f"{service} cannot be imported")
+            while not self._ending:
+                self._turn(selector)
+            steps = self._end(selector)
+        for connection in self._asked_to_end_by:
+            with connection:
+                control.answer(connection, result=steps)
+
+    def _turn(self, selector: selectors.BaseSelector) -> None:
+        """Wait until something happens or is due, and see to it."""
+        due = min(self._tidy_due, *(child.due for child in self._children.values()))
+        for key, _ in selector.select(max(due - time.monotonic(), 0)):
+            key.data(key.fileobj)
+        self._reap()
+        for child in self._children.values():
+            child.tick()
+        if time.monotonic() >= self._tidy_due:
+            logs.keep_small(self._plan.home / "logs")
+            self._tidy_due = time.monotonic() + _TIDY_EVERY_S
+
+    def _signalled(self, woken: socket.socket) -> None:
+        if {signal.SIGTERM, signal.SIGINT} & set(woken.recv(4096)):
+            self._ending = True
+
+    def _reap(self) -> None:
+        by_pid = {child.pid: child for child in self._children.values()}
+        while by_pid.keys() - {None}:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child = by_pid.pop(pid)
+            level = "INFO" if child.state == "stopping" else "WARNING"
+            delay_s = child.ended()
+            then = f"; starting it again in {delay_s:.1f} s" if child.wanted else ""
+            _say(level, f"{child.name} (pid {pid}) ended with code {os.waitstatus_to_exitcode(status)}{then}")
+
+    def _end(self, selector: selectors.BaseSelector) -> list[str]:
+        """End the front, so that nothing new comes in, then the services, then the engines; says what it did."""
+        front = [child for child in self._instances if child.name.startswith(f"{FRONT}/")]
+        services = [child for child in self._instances if child not in front]
+        steps: list[str] = []
+        for group in (front, services, self._engines):
+            for child in group:
+                child.wanted = False
+                child.stop()
+            running = [child for child in group if child.pid is not None]
+            while any(child.pid is not None for child in running):
+                self._turn(selector)
+            steps += [f"{'killed' if child.forced else 'ended'} {child.name}" for child in running]
+        return steps
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        try:
+            request = control.receive(connection)
+            do = request.pop("do", None)
+            if do == "down":
+                self._ending = True
+                self._asked_to_end_by.append(connection)
+                return
+            control.answer(connection, result=self._obey(do, request))
+        except FleetError as error:
+            control.answer(connection, error=str(error))
+        except Exception as error:  # nothing that a client sends may end the fleet
+            traceback.print_exc()
+            control.answer(connection, error=repr(error))
+        connection.close()
+
+    def _obey(self, do: object, arguments: dict[str, Any]) -> object:
+        commands: dict[str, Callable[..., object]] = {
+            "status": self.status,
+            "scale": self.scale,
+            "restart": self.restart,
+            "kill": self.kill,
+        }
+        if do not in commands:
+            raise FleetError(f"unknown command {do!r}; expected one of {', '.join(commands)}, down")
+        return commands[str(do)](**arguments)
+
+    def status(self) -> dict[str, Any]:
+        """Every process that runs or should."""
+        children = [
+            {
+                "name": child.name,
+                "state": child.state,
+                "pid": child.pid,
+                "restarts": child.restarts,
+                "started_at": child.started_at,
+            }
+            for child in self._children.values()
+            if child.state != "down"
+        ]
+        return {"supervisor": {"pid": os.getpid(), "started_at": self._started_at}, "children": children}
+
+    def scale(self, counts: dict[str, int]) -> list[str]:
+        """Want so many instances of each service; returns the names of those then wanted."""
+        for service, count in counts.items():
+            if service not in self._plan.slots:
+                raise FleetError(f"unknown service {service!r}; expected one of {', '.join(self._plan.services)}")
+            if not 0 <= count <= SLOTS:
+                raise FleetError(f"{service}={count}: expected 0 to {SLOTS} instances")
+        wanted = []
+        for service, count in counts.items():
+            for child in self._named(service):
+                child.wanted = int(child.name.rpartition("/")[2]) <= count
+                if child.wanted:
+                    wanted.append(child.name)
+                else:
+                    child.stop()
+        return wanted
+
+    def restart(self, name: str) -> list[str]:
+        """End gently and start again what has this name; returns the names of the processes."""
+        running = self._running(name)
+        for child in running:
+            child.stop()
+        return [child.name for child in running]
+
+    def kill(self, name: str) -> list[str]:
+        """End by force, as a crash would, what has this name; returns the names of the processes."""
+        running = self._running(name)
+        for child in running:
+            child.kill()
+        return [child.name for child in running]
+
+    def _named(self, name: str) -> list[Child]:
+        """The process, or all instances of the service, of this name."""
+        named = [child for child in self._children.values() if name in (child.name, child.name.partition("/")[0])]
+        if not named:
+            known = [*(engine.name for engine in self._engines), *self._plan.services]
+            raise FleetError(f"unknown name {name!r}; expected one of {', '.join(known)}, or one instance as orders/1")
+        return named
+
+    def _running(self, name: str) -> list[Child]:
+        running = [child for child in self._named(name) if child.pid is not None]
+        if not running:
+            raise FleetError(f"{name} is not running")
+        return running
+
+
+def _engines(plan: Plan) -> list[Child]:
+    engines = []
+    if plan.postgres_port is not None:
+        run = partial(postgres.run, plan.home / "postgres", plan.postgres_port)
+        engines.append(_engine(plan, "postgres", run, postgres.STOP_SIGNAL))
+    if plan.nats_port is not None:
+        engines.append(_engine(plan, "nats", partial(nats.run, plan.home / "nats", plan.nats_port), signal.SIGTERM))
+    return engines
+
+
+def _engine(plan: Plan, name: str, run: partial[Any], stop_signal: signal.Signals) -> Child:
+    log = plan.home / "logs" / f"{name}.log"
+    return Child(name, run, log=log, grace_s=_ENGINE_GRACE_S, stop_signal=stop_signal)
+
+
+def _instances(plan: Plan, warm: Warm) -> list[Child]:
+    return [
+        Child(
+            name := f"{service}/{number}",
+            warm.runner(service, plan.environment(name)),
+            log=plan.home / "logs" / f"{service}-{number}.log",
+            grace_s=plan.grace_s + _SPARE_GRACE_S,
+        )
+        for service, slots in plan.slots.items()
+        for number in range(1, len(slots) + 1)
+    ]
+
+
+def _say(level: str, message: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"time": now, "level": level, "service": "supervisor", "message": message}
+    sys.stderr.write(json.dumps(line) + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    Supervisor(Plan.load(Path(sys.argv[1]))).run()

@@ -1,0 +1,186 @@
+"""Figures of the running suite: throughput, latency, CPU an order, and what the chassis costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import quantiles
+
+import psutil
+from mercato.orders.v1 import orders_pb2 as orders
+from rich.console import Console
+from rich.table import Table
+
+from chassis.errors import AlreadyExists
+from fleet import lifecycle
+from fleet.errors import FleetError
+from fleet.plan import FRONT, Plan
+from loadtest import overhead, requests
+from loadtest.client import Shop, call, connect
+from loadtest.finals import Finals
+from loadtest.lines import read
+from loadtest.origins import Sale
+from loadtest.overhead import Overhead
+from loadtest.plan import Identity, Options, plan
+from loadtest.plan import Plan as TradePlan
+
+_DURATION_S = 15.0
+_MOST_ORDERS = 2000
+_CONCURRENCY = 32
+_POLL_S = 0.05
+_AIM_ORDERS_PER_S, _AIM_RATIO = 100, 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Latency:
+        """Find the percentiles of many durations."""
+        hundredths = quantiles(seconds, n=100, method="inclusive")
+        return cls(hundredths[49] * 1000, hundredths[98] * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured."""
+
+    confirmed_count: int
+    lines_per_order: float
+    duration_s: float
+    """From the first order placed until the last was confirmed."""
+    orders_per_s: float
+    place_order: Latency
+    placed_to_confirmed: Latency
+    cpu_ms_per_order: dict[str, float]
+    """By process; PostgreSQL with all its children."""
+    overhead: Overhead
+
+
+async def measure(fleet: Plan, trade: Path) -> Figures:
+    """Measure the running suite with baskets from real trade."""
+    costs = await overhead.measure()
+    made = plan(read(trade), Options())
+    sales = [step for step in made.steps if isinstance(step, Sale)]
+    async with connect(fleet.slot(f"{FRONT}/1").address) as shop:
+        load = _Load(shop)
+        await load.prepare(made, sales)
+        pids = {member.name: member.pid for member in await lifecycle.members(fleet) if member.pid}
+        before, started = _cpu_s(pids), time.monotonic()
+        await load.run(sales)
+        duration_s, after = time.monotonic() - started, _cpu_s(pids)
+    count = len(load.confirmed_s)
+    return Figures(
+        count,
+        load.line_count / count,
+        duration_s,
+        count / duration_s,
+        Latency.of(load.placed_s),
+        Latency.of(load.confirmed_s),
+        {name: (after[name] - before[name]) * 1000 / count for name in after},
+        costs,
+    )
+
+
+def show(figures: Figures, console: Console) -> None:
+    """Print them as tables, each with its aim where it has one."""
+    table = Table(title="Figures", title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("measured", justify="right")
+    table.add_column("aim", justify="right")
+    count = f"{figures.confirmed_count:,} orders of {figures.lines_per_order:.0f} lines, {_CONCURRENCY} at once"
+    table.add_row(
+        f"placed and confirmed ({count})", f"{figures.orders_per_s:.0f} orders/s", f"at least {_AIM_ORDERS_PER_S}"
+    )
+    for name, latency in (
+        ("PlaceOrder", figures.place_order),
+        ("placed to confirmed", figures.placed_to_confirmed),
+    ):
+        table.add_row(f"{name}, p50 / p99", f"{latency.p50_ms:.0f} / {latency.p99_ms:.0f} ms")
+    costs = figures.overhead
+    table.add_row("CPU of a call, bare grpc.aio server", f"{costs.bare_us:.0f} µs")
+    table.add_row("CPU of a call through the whole chassis", f"{costs.chassis_us:.0f} µs")
+    table.add_row("that is", f"{costs.ratio:.2f} times", f"at most {_AIM_RATIO}")
+    console.print(table)
+    processes = Table(title="CPU an order", title_justify="left", title_style="bold", show_footer=True)
+    processes.add_column("process", "together")
+    processes.add_column("ms", f"{sum(figures.cpu_ms_per_order.values()):.2f}", justify="right")
+    for name, cpu_ms in sorted(figures.cpu_ms_per_order.items(), key=lambda pair: -pair[1]):
+        processes.add_row(name, f"{cpu_ms:.2f}")
+    console.print(processes)
+
+
+class _Load:
+    """A closed loop: each of so many buyers places its next order when its last is final."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._identity = Identity(f"bench-{uuid.uuid4().hex[:8]}")
+        self.placed_s: list[float] = []
+        self.confirmed_s: list[float] = []
+        self.line_count = 0
+
+    async def prepare(self, made: TradePlan, sales: list[Sale]) -> None:
+        """Fill the catalogue and the shelves, and let the customers in."""
+        await call(self._shop.catalog.ImportProducts, requests.products(made))
+        rounds = _MOST_ORDERS // len(sales) + 1
+        opening = Counter({product: pieces * rounds for product, pieces in made.opening.items()})
+        for request in requests.opening(replace(made, identity=self._identity, opening=opening)):
+            await call(self._shop.inventory.AdjustStock, request)
+        for invoice in {sale.invoice.customer: sale.invoice for sale in sales}.values():
+            with suppress(AlreadyExists):
+                await call(self._shop.customers.CreateCustomer, requests.customer(self._identity, invoice))
+
+    async def run(self, sales: list[Sale]) -> None:
+        """Place orders until the time or their number is up, and wait for the last."""
+        finals = Finals(self._shop, _POLL_S)
+        baskets = islice(cycle(sales), _MOST_ORDERS)
+        until = time.monotonic() + _DURATION_S
+        async with asyncio.TaskGroup() as polling:
+            task = polling.create_task(finals.poll())
+            async with asyncio.TaskGroup() as buyers:
+                for _ in range(_CONCURRENCY):
+                    buyers.create_task(self._buy(baskets, finals, until))
+            task.cancel()
+
+    async def _buy(self, baskets: Iterator[Sale], finals: Finals, until: float) -> None:
+        for sale in baskets:
+            request = requests.order(self._identity, sale)
+            request.request_id = str(uuid.uuid4())
+            started = time.monotonic()
+            placed = await call(self._shop.orders.PlaceOrder, request)
+            self.placed_s.append(time.monotonic() - started)
+            order = await finals.wait(placed.order.name)
+            if order.state != orders.Order.STATE_CONFIRMED:
+                raise FleetError(f"{order.name} was refused under load: {order.refusal.reason}")
+            taken = order.final_time.ToNanoseconds() - order.place_time.ToNanoseconds()
+            self.confirmed_s.append(taken / 1e9)
+            self.line_count += len(order.lines)
+            if time.monotonic() > until:
+                return
+
+
+def _cpu_s(pids: dict[str, int]) -> dict[str, float]:
+    """Read the CPU time of each process with its children, and of this one, which makes the load."""
+    used = {name: _with_children_s(psutil.Process(pid), whole=name == "postgres") for name, pid in pids.items()}
+    return {**used, "load generator": time.process_time()}
+
+
+def _with_children_s(process: psutil.Process, *, whole: bool) -> float:
+    total_s = 0.0
+    for member in (process, *(process.children() if whole else ())):
+        with suppress(psutil.NoSuchProcess):
+            times = member.cpu_times()
+            total_s += times.user + times.system
+    return total_s

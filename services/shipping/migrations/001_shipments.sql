@@ -1,0 +1,5 @@
+CREATE TABLE shipments (
+    name    text    COLLATE "C" PRIMARY KEY,
+    version integer NOT NULL,
+    state   bytea   NOT NULL -- mercato.shipping.v1.Shipment
+);
