@@ -1,4 +1,4 @@
-"""JSON Schemas of messages in their JSON form, with comments, and with rules where JSON Schema can say the same."""
+"""JSON Schemas of messages in their JSON form, with their comments and those rules that JSON Schema can say."""
 
 from __future__ import annotations
 
