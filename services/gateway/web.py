@@ -115,7 +115,7 @@ def _note(request: BaseRequest, exchange: Exchange, call: Call, status: int, dur
         extra={
             "method": call.method,
             "status": status,
-            "duration_ms": round(duration_s * 1000, 2),
+            "ms": round(duration_s * 1000, 2),
             "request_id": exchange.request_id,
         },
     )
