@@ -38,8 +38,9 @@ _TAKE_TURN = (
     " WHERE publish_time IS NULL AND turn.mine ORDER BY position LIMIT $2) AS unpublished ON true"
 )
 _END_TURN = (
-    "WITH published AS (UPDATE events SET publish_time = $2 WHERE publish_time IS NULL AND position = ANY($1)"
-    " RETURNING 1) SELECT pg_advisory_unlock($3) FROM (SELECT count(*) FROM published) AS done"
+    "WITH published AS (UPDATE events SET publish_time = $2"
+    " WHERE publish_time IS NULL AND position = ANY($1::text[]::bigint[]) RETURNING 1)"
+    " SELECT pg_advisory_unlock($3) FROM (SELECT count(*) FROM published) AS done"
 )
 
 _log = logging.getLogger(__name__)
@@ -60,16 +61,13 @@ class Outbox:
         """Add to what commits that these events happened to a subject, the first of them as its `version`."""
         call = current_call()
         trace = (call.trace if call else Trace.start()).traceparent
-        batch.add(
-            "INSERT INTO events (subject, version, type, payload, create_time, trace)"
-            " SELECT $1, v, t, p, $5, $6 FROM unnest($2::integer[], $3::text[], $4::bytea[]) AS e (v, t, p)",
-            subject,
-            range(version, version + len(events)),
-            [event.DESCRIPTOR.full_name for event in events],
-            [event.SerializeToString() for event in events],
-            self._clock.now(),
-            trace,
-        )
+        now = self._clock.now()
+        for number, event in enumerate(events, start=version):
+            batch.add(
+                "INSERT INTO events (subject, version, type, payload, create_time, trace)"
+                " VALUES ($1, $2, $3, $4, $5, $6)",
+                subject, number, event.DESCRIPTOR.full_name, event.SerializeToString(), now, trace,
+            )  # fmt: skip
 
     def wake(self) -> None:
         """Say that something committed."""
@@ -104,7 +102,7 @@ class Outbox:
                 if events:
                     await self._bus.publish(events)
                 await connection.execute(
-                    _END_TURN, [row["position"] for row in rows] if events else [], self._clock.now(), LOCK
+                    _END_TURN, [str(row["position"]) for row in rows] if events else [], self._clock.now(), LOCK
                 )
             except BaseException:
                 await connection.close()  # and with it its turn

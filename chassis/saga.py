@@ -348,9 +348,9 @@ class _Run:
         written = await self._database.value(
             "UPDATE sagas SET status = $3, done = $4, refusal = $5, attempts = 0, error = '', step_time = $6,"
             " update_time = $6, lease_time = $7 WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9"
-            " AND done = ANY($10) RETURNING 1",
+            " AND done IN ($4, $10) RETURNING 1",
             self._saga.kind, self._subject, status, done, json.dumps(vars(self._refusal)) if self._refusal else None,
-            now, now + LEASE, self._owner, self._status, [self._done, done],
+            now, now + LEASE, self._owner, self._status, self._done,
         )  # fmt: skip
         if not written:
             raise LeaseLost

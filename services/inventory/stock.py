@@ -139,7 +139,7 @@ class Stocks:
         )  # fmt: skip
         batch.add(
             "UPDATE stocks SET on_hand = on_hand + $3 * change.quantity, held = held + $4 * change.quantity"
-            " FROM unnest($1::text[], $2::bigint[]) AS change (product, quantity)"
+            " FROM unnest($1::text[], $2::text[]::bigint[]) AS change (product, quantity)"
             " JOIN locked ON locked.product = change.product WHERE stocks.product = change.product RETURNING 1",
             products, quantities, on_hand, held, name="changed", rows=len(products),
         )  # fmt: skip
@@ -151,13 +151,14 @@ class Stocks:
         batch.add(
             "INSERT INTO movements (product, reason, quantity, reference, create_time)"
             " SELECT product, $3, $4 * quantity, $5, $6"
-            " FROM unnest($1::text[], $2::bigint[]) AS change (product, quantity)",
+            " FROM unnest($1::text[], $2::text[]::bigint[]) AS change (product, quantity)",
             products, quantities, reason, sign, reference, self._clock.now(),
         )  # fmt: skip
 
 
-def _columns(lines: Iterable[StockLine]) -> tuple[list[str], list[int]]:
-    pairs = [(line.product, line.quantity) for line in lines]
+def _columns(lines: Iterable[StockLine]) -> tuple[list[str], list[str]]:
+    """Products and quantities, both as texts: asyncpg looks up any other array type anew with each connection."""
+    pairs = [(line.product, str(line.quantity)) for line in lines]
     return [product for product, _ in pairs], [quantity for _, quantity in pairs]
 
 
