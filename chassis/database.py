@@ -46,7 +46,8 @@ class Statement:
     sql: str
     parameters: int
     name: str
-    rows: int | None
+    counted: bool
+    """Whether its last parameter is how many rows it has to return."""
 
 
 class Batch:
@@ -65,7 +66,11 @@ class Batch:
 
         Where it does not return as many `rows` as expected, nothing of the batch commits.
         """
-        self._statements.append(Statement(sql, len(arguments), name or f"w{len(self._statements)}", rows))
+        if rows is not None:
+            arguments = (*arguments, rows)
+        self._statements.append(
+            Statement(sql, len(arguments), name or f"w{len(self._statements)}", counted=rows is not None)
+        )
         self._arguments.extend(arguments)
 
     def extend(self, other: Batch) -> None:
@@ -218,14 +223,14 @@ _FIRST_COMERS: dict[str, type[Exception]] = {"requests_pkey": RequestRepeated, "
 
 @lru_cache(maxsize=512)
 def _joined(statements: tuple[Statement, ...]) -> str:
-    if len(statements) == 1 and statements[0].rows is None:
+    if len(statements) == 1 and not statements[0].counted:
         return statements[0].sql
     parts, checks, offset = [], [], 0
     for statement in statements:
         parts.append(f"{statement.name} AS ({_renumbered(statement.sql, offset)})")
         offset += statement.parameters
-        if statement.rows is not None:  # a division by zero undoes the whole statement
-            checks.append(f"1 / ((SELECT count(*) FROM {statement.name}) = {statement.rows})::int")  # noqa: S608
+        if statement.counted:  # a division by zero undoes the whole statement
+            checks.append(f"1 / ((SELECT count(*) FROM {statement.name}) = ${offset}::bigint)::int")  # noqa: S608
     return "WITH " + ", ".join(parts) + " SELECT " + ", ".join(checks)
 
 
