@@ -53,10 +53,12 @@ async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float) -> boo
         deadline = time.monotonic() + timeout_s
         await until_ready(plan, _ENGINES, deadline)
         await databases.provide(plan.postgres_url, [plan.database_url(service) for service in plan.services])
-        wanted = [child["name"] for child in _children(home)]
-        missing = [service for service in plan.services if not any(name.startswith(f"{service}/") for name in wanted)]
-        wanted += control.call(home, "scale", counts=dict.fromkeys(missing, 1))
-        await until_ready(plan, wanted, deadline)
+        children = _children(home)
+        present = {child["name"].partition("/")[0] for child in children}
+        missing = [service for service in plan.services if service not in present]
+        wanted = control.call(home, "scale", counts=dict.fromkeys(missing, 1))
+        staying = [child["name"] for child in children if child["state"] != "stopping"]
+        await until_ready(plan, [*staying, *wanted], deadline)
     return started
 
 

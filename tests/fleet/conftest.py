@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -93,9 +94,10 @@ def suite_at(root: Path, runner: Runner = RUNNER) -> Iterator[Suite]:
         | {"PYTHONPATH": os.pathsep.join(map(str, runner.path))}
         | {"MERCATO_HTTP_PORT": str(http_port), "MERCATO_GRPC_PORT": str(grpc_port), "MERCATO_DRAIN_S": "0"},
     )
+    shutil.rmtree(root / "services", ignore_errors=True)
     for name in ("echo", "gateway"):
         suite.add_service(name)
-    for path in (root, *root.rglob("*")):
+    for path in (root, *(root / "services").rglob("*")):
         os.chown(path, runner.uid, -1)
     try:
         yield suite
@@ -103,10 +105,16 @@ def suite_at(root: Path, runner: Runner = RUNNER) -> Iterator[Suite]:
         suite.mercato("down")
 
 
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree for one suite after the other; what their engines hold is kept, which saves time."""
+    return tmp_path_factory.mktemp("shop")
+
+
 @pytest.fixture
-def suite(tmp_path: Path) -> Iterator[Suite]:
-    """A suite of its own for a test that breaks it."""
-    with suite_at(tmp_path) as fresh:
+def suite(shop: Path) -> Iterator[Suite]:
+    """A suite for a test that breaks it, not running yet."""
+    with suite_at(shop) as fresh:
         yield fresh
 
 

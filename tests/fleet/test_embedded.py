@@ -10,7 +10,7 @@ import nats
 import psutil
 import pytest
 
-from fleet import embedded
+from fleet import databases, embedded
 from fleet.errors import FleetError
 
 
@@ -38,6 +38,15 @@ async def test_postgres_works_below_a_folder_closed_to_other_users(tmp_path: Pat
         assert psutil.Process(owner).uids().effective != 0
         await connection.close()
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+async def test_postgres_takes_its_folder_back_after_all_was_given_to_another_user(tmp_path: Path) -> None:
+    async with embedded.postgres(tmp_path / "pg"):
+        pass
+    for path in (tmp_path / "pg", *(tmp_path / "pg").rglob("*")):
+        os.chown(path, os.geteuid(), -1)
+    async with embedded.postgres(tmp_path / "pg") as url:
+        assert await databases.answers(url)
 
 
 async def test_postgres_refuses_a_wrong_password(tmp_path: Path) -> None:
