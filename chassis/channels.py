@@ -7,7 +7,8 @@ name and the trace; what the callee answers as an error is raised as that error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, nullcontext
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from chassis.handlers import CALLER, TRACEPARENT
 from chassis.policy import Policy, service_config
 from chassis.status import from_rpc_error
 from chassis.trace import Trace
-from chassis.tracing import client_interceptors
+from chassis.tracing import client_interceptors, parent
 
 Stub = TypeVar("Stub")
 
@@ -78,9 +79,11 @@ class Channel:
         self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
     ) -> Any:
         timeout_s, trace = self._timeout_s(path, timeout), self._trace()
-        started, code = perf_counter(), "OK"
+        started, code = perf_counter(), "CANCELLED"
         try:
-            return await self._start(kind, path, multicallable, request, timeout_s, trace)
+            response = await self._start(kind, path, multicallable, request, timeout_s, trace)
+            code = "OK"
+            return response
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             raise from_rpc_error(error) from None
@@ -89,13 +92,15 @@ class Channel:
 
     async def _stream(
         self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         timeout_s, trace = self._timeout_s(path, timeout), self._trace()
-        started, code = perf_counter(), "OK"
+        started, code = perf_counter(), "CANCELLED"
         try:
             call = self._start(kind, path, multicallable, request, timeout_s, trace)
-            async for response in await call if trace.sampled else call:
-                yield response
+            async with aclosing(await call if trace.sampled else _responses(call)) as responses:
+                async for response in responses:
+                    yield response
+            code = "OK"
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             raise from_rpc_error(error) from None
@@ -108,13 +113,16 @@ class Channel:
             return multicallable(request, timeout=timeout_s, metadata=metadata)
 
         async def proceed(details: ClientCallDetails, request: Any) -> Any:
-            return multicallable(request, timeout=details.timeout, metadata=details.metadata)
+            call = multicallable(request, timeout=details.timeout, metadata=details.metadata)
+            return call if kind.endswith("unary") else _responses(call)
 
         details = ClientCallDetails(path, timeout_s, Metadata((CALLER, self._caller)), None, None)
         return self._intercepted(kind, proceed, details, request)
 
     async def _intercepted(self, kind: str, proceed: Any, details: ClientCallDetails, request: Any) -> Any:
-        call = await self._intercept[kind](proceed, details, request)
+        serving = current_call()
+        with parent(serving.trace) if serving else nullcontext():
+            call = await self._intercept[kind](proceed, details, request)
         return await call if kind.endswith("unary") else call
 
     def _timeout_s(self, path: str, timeout_s: float | None) -> float:
@@ -133,3 +141,12 @@ class Channel:
     def _finish(self, path: str, code: str, duration_s: float) -> None:
         _seconds.labels(path).observe(duration_s)
         _calls.labels(path, code).inc()
+
+
+async def _responses(call: Any) -> AsyncGenerator[Any, None]:
+    """Yield what a call is answered with; end the call when nobody wants more."""
+    try:
+        async for response in call:
+            yield response
+    finally:
+        call.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -167,8 +167,13 @@ class Database:
     async def connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         """Borrow a connection."""
         with translated():
-            async with self.pool.acquire() as connection:
+            connection = await self.pool.acquire()
+        try:
+            with translated(connection.is_closed):
                 yield connection
+        finally:
+            with translated():
+                await self.pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
@@ -199,17 +204,25 @@ def _told() -> Iterator[None]:
         raise first_comer from None
     except asyncpg.DivisionByZeroError:
         raise UnexpectedRows from None
+    except asyncpg.exceptions.TransactionRollbackError as error:  # a deadlock: others may have done what they wanted
+        raise ConcurrentChange from error
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn what asyncpg raises when the server is gone into DatabaseUnavailable."""
+def translated(is_closed: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turn what asyncpg raises when the server is gone into DatabaseUnavailable.
+
+    InterfaceError also means that asyncpg is used wrongly: only on a closed connection it does not.
+    """
     try:
         yield
+    except asyncpg.InterfaceError as error:
+        if not is_closed():
+            raise
+        raise DatabaseUnavailable from error
     except (
         OSError,
         TimeoutError,
-        asyncpg.InterfaceError,
         asyncpg.PostgresConnectionError,
         asyncpg.exceptions.OperatorInterventionError,
         asyncpg.exceptions.InsufficientResourcesError,

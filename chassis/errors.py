@@ -152,4 +152,4 @@ def invalid_field(field: str, expected: str) -> InvalidArgument:
 
 
 def _reason(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).upper()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from time import perf_counter
 from typing import Any
 
@@ -27,7 +28,7 @@ from chassis.logs import call_writer
 from chassis.policy import Policy
 from chassis.status import CODES, DETAILS, to_status
 from chassis.trace import Trace
-from chassis.tracing import traced_handler
+from chassis.tracing import span_trace, traced_handler
 from chassis.validation import refuse_nul, validate
 
 CALLER, TRACEPARENT = "mercato-caller", "traceparent"
@@ -79,16 +80,15 @@ async def build_handler(
     wrapped = _Method(method, behavior, limit, trace_ratio, requests)
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
-    serialize = GetMessageClass(method.output_type).SerializeToString
     serve, enter = (wrapped.stream, wrapped.enter_stream) if method.server_streaming else (wrapped.unary, wrapped.enter)
     wrapped.serve = serve
     wrapped.serve_traced = getattr(await traced_handler(wrapped.path, make(serve)), kind)
-    handler: grpc.RpcMethodHandler[Any, Any] = make(enter, response_serializer=serialize)
+    handler: grpc.RpcMethodHandler[Any, Any] = make(enter)
     return handler
 
 
 class _Method:
-    """The wrapper of one method. Requests come as bytes, so that those that are no message get a proper error."""
+    """The wrapper of one method. Requests and answers are bytes outside, so that faults of both get a proper error."""
 
     serve: Behavior
     serve_traced: Behavior
@@ -110,30 +110,32 @@ class _Method:
         self._requests = requests if policy.request_id else None
         self._client_streaming = method.client_streaming
         self._request_class = GetMessageClass(method.input_type)
-        self._response_class = GetMessageClass(method.output_type)
+        self._serialize = GetMessageClass(method.output_type).SerializeToString
         self._write = call_writer("mercato.calls")
         self._observe_s = _seconds.labels(self.path).observe
         self._count = {code.name: _calls.labels(self.path, code.name).inc for code in grpc.StatusCode}
 
-    async def enter(self, request: Any, context: Context) -> Message:
+    async def enter(self, request: Any, context: Context) -> bytes:
         """Take a call that is answered once."""
         call = begin(self._call(context))
-        response: Message = await (self.serve_traced if call.trace.sampled else self.serve)(request, context)
+        response: bytes = await (self.serve_traced if call.trace.sampled else self.serve)(request, context)
         return response
 
-    async def enter_stream(self, request: Any, context: Context) -> AsyncIterator[Message]:
-        """Take a call that is answered with a stream."""
+    async def enter_stream(self, request: Any, context: Context) -> None:
+        """Take a call that is answered with a stream; it is written here, so that it ends in its own task."""
         call = begin(self._call(context))
-        async for response in (self.serve_traced if call.trace.sampled else self.serve)(request, context):
-            yield response
+        serve = self.serve_traced if call.trace.sampled else self.serve
+        async with aclosing(serve(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
 
-    async def unary(self, request: Any, context: Context) -> Message:
+    async def unary(self, request: Any, context: Context) -> bytes:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             with self._limit:
                 async with asyncio.timeout_at(call.deadline if call.ours_to_end else None):
-                    response = await self._answer(call, request, context)
+                    response = await self._answer(call, self._request(request), context)
             code = "OK"
             return response
         except Exception as error:
@@ -144,14 +146,17 @@ class _Method:
         finally:
             self._finish(code, perf_counter() - started)
 
-    async def stream(self, request: Any, context: Context) -> AsyncIterator[Message]:
+    async def stream(self, request: Any, context: Context) -> AsyncGenerator[bytes, None]:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             with self._limit:
-                async with asyncio.timeout_at(call.deadline if call.ours_to_end else None):
-                    async for response in self._behavior(self._parse(request), context):
-                        yield response
+                async with (
+                    asyncio.timeout_at(call.deadline if call.ours_to_end else None),
+                    aclosing(self._behavior(self._request(request), context)) as responses,
+                ):
+                    async for response in responses:
+                        yield self._serialize(response)
             code = "OK"
         except Exception as error:
             failure = _as_mercato(error)
@@ -175,6 +180,9 @@ class _Method:
             trace=trace.child() if trace else Trace.start(self._trace_ratio),
         )
 
+    def _request(self, data: Any) -> Any:
+        return self._parse_stream(data) if self._client_streaming else self._parse(data)
+
     def _parse(self, data: bytes) -> Message:
         try:
             request = self._request_class.FromString(data)
@@ -189,21 +197,18 @@ class _Method:
         async for data in requests:
             yield self._parse(data)
 
-    async def _answer(self, call: Call, data: Any, context: Context) -> Message:
-        request: Any = self._parse_stream(data) if self._client_streaming else self._parse(data)
-        response: Message
+    async def _answer(self, call: Call, request: Any, context: Context) -> bytes:
         if self._requests is None:
-            response = await self._behavior(request, context)
-            return response
+            return self._serialize(await self._behavior(request, context))
         call.request_id, call.request_digest = request.request_id, digest(self.path, request)
         try:
             response = await self._behavior(request, context)
-        except MercatoError:
+        except Exception:  # of whatever a repeated request runs into, the answer given before is the truth
             stored = await self._requests.stored(call)
             if stored is None:
                 raise
-            return self._response_class.FromString(stored)
-        return response
+            return stored
+        return self._serialize(response)
 
     def _finish(self, code: str, duration_s: float) -> None:
         self._observe_s(duration_s)
@@ -214,6 +219,8 @@ class _Method:
 def _served() -> Call:
     call = current_call()
     assert call is not None
+    if call.trace.sampled:
+        call.trace = span_trace()
     return call
 
 

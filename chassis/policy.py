@@ -38,7 +38,10 @@ class Policy:
             path=f"/{method.containing_service.full_name}/{method.name}",
             timeout_s=declared or (LONGEST_STREAM_S if method.server_streaming else UNARY_TIMEOUT_S),
             retriable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
-            request_id=level == MethodOptions.IDEMPOTENT and id_field is not None and id_field.type == _STRING,
+            request_id=level == MethodOptions.IDEMPOTENT
+            and not method.client_streaming
+            and id_field is not None
+            and id_field.type == _STRING,
         )
 
 

@@ -2,13 +2,17 @@
 
 State, events (with them the outbox) and the answer to the request commit in one statement. Nobody locks: two changes
 at once both write the next version, one is refused by the primary key of `events`, reads again and decides again.
+Those that were refused once take turns within their instance, so that a crowd does not keep itself from getting on.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import asyncpg
 from google.protobuf import symbol_database
@@ -74,6 +78,7 @@ class Repository(Generic[State]):
         self._project = project
         self._columns = dict(columns or {})
         self._writer = group or database
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._has_etag = "etag" in state.DESCRIPTOR.fields_by_name
         names = ["name", "version", "state", *self._columns]
         values = ", ".join(f"${number}" for number in range(1, len(names) + 1))
@@ -150,23 +155,26 @@ class Repository(Generic[State]):
         `absent` allows it to begin with this change. With an `etag`, EtagMismatch when it is another version's. What
         `also` holds commits together with the change.
         """
+        turn: AbstractAsyncContextManager[None] = nullcontext()
         for _ in range(MAX_TRIES):
-            before = await self._load(name)
-            if before is None:
-                if not absent:
-                    raise NotFound(name=name)
-                before = Versioned(self._type(), 0)
-            if etag and etag != str(before.version):
-                raise EtagMismatch(name=name)
-            batch = Batch()
-            response = respond(self.save(batch, name, before, decide(before.state)))
-            if also:
-                batch.extend(also)
-            try:
-                await self.commit(batch, response)
-            except ConcurrentChange:
-                continue
-            return response
+            async with turn:
+                before = await self._load(name)
+                if before is None:
+                    if not absent:
+                        raise NotFound(name=name)
+                    before = Versioned(self._type(), 0)
+                if etag and etag != str(before.version):
+                    raise EtagMismatch(name=name)
+                batch = Batch()
+                response = respond(self.save(batch, name, before, decide(before.state)))
+                if also:
+                    batch.extend(also)
+                try:
+                    await self.commit(batch, response)
+                except ConcurrentChange:
+                    turn = self._turns.setdefault(name, asyncio.Lock())
+                    continue
+                return response
         raise ConcurrentChange
 
     def save(self, batch: Batch, name: str, before: Versioned[State], events: Iterable[Message]) -> State:

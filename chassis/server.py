@@ -18,7 +18,9 @@ from chassis.handlers import Limit, build_handler
 from chassis.idempotency import Requests
 from chassis.settings import Settings
 
-MAX_MESSAGE_BYTES = 4 * 1024**2
+MAX_REQUEST_BYTES = 1024**2
+"""A request is read and checked in one go, which everybody else waits for."""
+MAX_RESPONSE_BYTES = 4 * 1024**2
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +32,14 @@ class Server:
         self._settings = settings
         self._clock = clock
         self._requests = requests
-        self._limit = Limit(settings.max_concurrent_calls)
+        self._calls, self._streams = (Limit(settings.max_concurrent_calls) for _ in range(2))
         self._health = health.aio.HealthServicer()
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         self.grpc = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
             ]
         )
         self.port = 0
@@ -46,7 +48,11 @@ class Server:
         """Serve all methods of a service; AttributeError when the servicer lacks one."""
         handlers = {
             method.name: await build_handler(
-                method, getattr(servicer, method.name), self._limit, self._settings.trace_ratio, self._requests
+                method,
+                getattr(servicer, method.name),
+                self._streams if method.server_streaming else self._calls,  # who watches keeps out nobody who calls
+                self._settings.trace_ratio,
+                self._requests,
             )
             for method in service.methods
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
@@ -12,15 +13,23 @@ from chassis.errors import CANONICAL, Internal, MercatoError, Unknown
 DOMAIN = "mercato.example"
 DETAILS = "grpc-status-details-bin"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
+MESSAGE_BYTES, VALUE_BYTES, FIELDS_BYTES = 900, 200, 2000
+"""Texts are cut to these: errors travel in headers, of which peers take 8 KB, and the message travels twice."""
 
 
 def to_status(error: MercatoError) -> Status:
     """Return an error as it travels. Internal errors travel without their text."""
-    status = Status(code=error.code, message="Internal error." if isinstance(error, Internal) else error.message)
-    status.details.append(_packed(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.data)))
+    text = "Internal error." if isinstance(error, Internal) else error.message
+    status = Status(code=error.code, message=_cut(text, MESSAGE_BYTES))
+    data = {key: _cut(value, VALUE_BYTES) for key, value in error.data.items()}
+    status.details.append(_packed(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=data)))
     if error.fields:
-        violations = [BadRequest.FieldViolation(field=field, description=text) for field, text in error.fields.items()]
-        status.details.append(_packed(BadRequest(field_violations=violations)))
+        bad_request = BadRequest()
+        for field, expected in error.fields.items():
+            bad_request.field_violations.add(field=_cut(field, VALUE_BYTES), description=_cut(expected, VALUE_BYTES))
+        while bad_request.ByteSize() > FIELDS_BYTES:
+            bad_request.field_violations.pop()
+        status.details.append(_packed(bad_request))
     return status
 
 
@@ -28,15 +37,26 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MercatoError:
     """Return what a callee answered as the error it was: class by code; reason, data and fields by the details."""
     metadata = error.trailing_metadata() or ()
     raw = next((value for key, value in metadata if key == DETAILS), b"")
-    status = Status.FromString(raw if isinstance(raw, bytes) else raw.encode()) if raw else Status()
     result = CANONICAL.get(error.code().value[0], Unknown)(error.details() or "no details")
-    for detail in status.details:
+    for detail in _details(raw if isinstance(raw, bytes) else raw.encode()):
         info, bad_request = ErrorInfo(), BadRequest()
         if detail.Unpack(info):
             result.reason, result.data = info.reason, dict(info.metadata)
         elif detail.Unpack(bad_request):
             result.fields = {violation.field: violation.description for violation in bad_request.field_violations}
     return result
+
+
+def _details(raw: bytes) -> list[Any]:
+    try:
+        return list(Status.FromString(raw).details)
+    except DecodeError:  # not by one of ours, and no reason to lose the error
+        return []
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    raw = text.encode()
+    return text if len(raw) <= most_bytes else raw[: most_bytes - 3].decode(errors="ignore") + "…"
 
 
 def _packed(detail: ErrorInfo | BadRequest) -> Any:

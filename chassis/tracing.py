@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
 from opentelemetry.sdk.resources import Resource
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from chassis.settings import Settings
+from chassis.trace import Trace
 
 
 def configure_tracing(settings: Settings) -> TracerProvider:
@@ -56,3 +58,23 @@ def client_interceptors() -> dict[str, Callable[..., Any]]:
         for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
         if hasattr(interceptor, f"intercept_{kind}")
     }
+
+
+def span_trace() -> Trace:
+    """Return where the span that is open stands."""
+    span = trace.get_current_span().get_span_context()
+    return Trace(f"{span.trace_id:032x}", f"{span.span_id:016x}", sampled=True)
+
+
+@contextmanager
+def parent(of: Trace) -> Iterator[None]:
+    """Let spans belong to a trace begun elsewhere, as those of background work do, where no span is open."""
+    if trace.get_current_span().get_span_context().is_valid:
+        yield
+        return
+    remote = trace.SpanContext(int(of.trace_id, 16), int(of.span_id, 16), True, trace.TraceFlags(1))
+    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(remote)))
+    try:
+        yield
+    finally:
+        context.detach(token)
