@@ -61,7 +61,7 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plan]
     http_port, grpc_port = ports.free_block(2)
     await lifecycle.up(home, lambda: plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port), TIMEOUT_S)
     yield Plan.load(home)
-    lifecycle.down(home, TIMEOUT_S)
+    lifecycle.down(home)
 
 
 @pytest.fixture
