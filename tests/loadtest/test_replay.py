@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,26 @@ async def test_short_stock_and_declined_cards_end_refused_and_reconciled(fleet: 
     assert {order.state for order in books.orders} == {orders.Order.STATE_REFUSED}
     assert counted(declined)["refused: card declined"][0] == 12
     assert counted(declined)["returned, bought before"] == (5, -27, -2550 - 1785 - 425 - 3060 - 255)
+    assert await violations(fleet) == {}
+
+
+async def test_stopped_half_way_it_goes_on_without_doubling_anything(fleet: Plan, shop: Shop, write: Write) -> None:
+    file = read(write(*TRADE, "17,21777,DOOR,2,02/12/2010 09:00,7.95,13047,Norway"))
+    made = plan(file, Options())
+    stopped = Replay(made, shop, concurrency=2)
+    running = asyncio.create_task(stopped.run())
+    async with asyncio.timeout(TIMEOUT_S):
+        while stopped.tally.final_count < 2:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert stopped.tally.done_count < stopped.tally.total_count
+    report, _, books = await replayed(made, shop)
+    assert (report.problems, differences(report)) == ([], {})
+    assert sorted(order.reference for order in books.orders) == sorted(
+        made.identity.reference(number) for number in ("1", "2", "3", "4", "5", "16", "17")
+    )
     assert await violations(fleet) == {}
 
 
