@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+import asyncpg
 from google.protobuf.message import Message
 
 from chassis.bus import Bus, Event
@@ -25,9 +26,21 @@ from chassis.trace import Trace
 LOCK = 7_002
 BATCH = 500
 POLL_S = 1.0
+LINGER_S = 0.01
+"""A pass waits so long after it is woken, so that under load many commits share one."""
 RETRY_S = 0.5
 UNSAFE = timedelta(minutes=5)
 """How long the broker may hold what it acknowledged before it is safely on disk; NATS flushes every two minutes."""
+
+_TAKE_TURN = (
+    "SELECT turn.mine, unpublished.* FROM (SELECT pg_try_advisory_lock($1) AS mine) AS turn LEFT JOIN LATERAL"
+    " (SELECT position, subject, version, type, payload, create_time, trace FROM events"
+    " WHERE publish_time IS NULL AND turn.mine ORDER BY position LIMIT $2) AS unpublished ON true"
+)
+_END_TURN = (
+    "WITH published AS (UPDATE events SET publish_time = $2 WHERE publish_time IS NULL AND position = ANY($1)"
+    " RETURNING 1) SELECT pg_advisory_unlock($3) FROM (SELECT count(*) FROM published) AS done"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -76,37 +89,38 @@ class Outbox:
                 self._woken.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), POLL_S)
+                await self._clock.sleep(LINGER_S)
 
     async def publish_once(self) -> int:
         """Publish at most one batch of what is unpublished; return how many."""
-        async with self._database.transaction() as connection:
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-            rows = await connection.fetch(
-                "SELECT position, subject, version, type, payload, create_time, trace FROM events"
-                " WHERE publish_time IS NULL ORDER BY position LIMIT $1",
-                BATCH,
-            )
-            if rows:
-                await self._bus.publish(
-                    [
-                        Event(
-                            id=f"{row['subject']}/{row['version']}",
-                            source=self._source,
-                            type=row["type"],
-                            key=row["subject"],
-                            time=row["create_time"],
-                            trace=row["trace"],
-                            payload=row["payload"],
-                        )
-                        for row in rows
-                    ]
-                )
+        async with self._database.connection() as connection:
+            try:
+                rows = await connection.fetch(_TAKE_TURN, LOCK, BATCH)
+                if not rows[0]["mine"]:
+                    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+                    rows = await connection.fetch(_TAKE_TURN, LOCK, BATCH)
+                    await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)  # it was taken twice
+                events = [self._event(row) for row in rows if row["position"] is not None]
+                if events:
+                    await self._bus.publish(events)
                 await connection.execute(
-                    "UPDATE events SET publish_time = $2 WHERE position = ANY($1) AND publish_time IS NULL",
-                    [row["position"] for row in rows],
-                    self._clock.now(),
+                    _END_TURN, [row["position"] for row in rows] if events else [], self._clock.now(), LOCK
                 )
-        return len(rows)
+            except BaseException:
+                await connection.close()  # and with it its turn
+                raise
+        return len(events)
+
+    def _event(self, row: asyncpg.Record) -> Event:
+        return Event(
+            id=f"{row['subject']}/{row['version']}",
+            source=self._source,
+            type=row["type"],
+            key=row["subject"],
+            time=row["create_time"],
+            trace=row["trace"],
+            payload=row["payload"],
+        )
 
     async def _republish_after_reconnect(self) -> None:
         """A broker that died may have lost what it had not flushed: send that again, consumers know what they had."""

@@ -29,8 +29,6 @@ Project = Callable[[Batch, State, Message], None]
 """Adds what else one event writes in the same transaction; gets the state after it."""
 
 MAX_TRIES = 20
-MAX_PAGE_BYTES = 2 * 1024**2
-"""A page ends early when its states are larger together, so that it fits into a message."""
 
 
 class EtagMismatch(Aborted):
@@ -116,9 +114,7 @@ class Repository(Generic[State]):
             f"SELECT name, version, state FROM {self._table} WHERE name > $1{conditions} ORDER BY name LIMIT $2",  # noqa: S608
             page_token, page_limit(page_size) + 1, *filters.values(),
         )  # fmt: skip
-        limit = _fitting([len(row["state"]) for row in rows], page_limit(page_size))
-        states = [self._parse(row).state for row in rows[:limit]]
-        return Page(states, rows[limit - 1]["name"] if len(rows) > limit else "")
+        return Page.of([self._parse(row).state for row in rows], page_size, lambda state: str(state.name))  # type: ignore[attr-defined]
 
     async def create(
         self, name: str, events: Iterable[Message], respond: Callable[[State], Response], also: Batch | None = None
@@ -211,16 +207,6 @@ class Repository(Generic[State]):
 
     def _parse(self, row: asyncpg.Record) -> Versioned[State]:
         return Versioned(self._type.FromString(row["state"]), row["version"])
-
-
-def _fitting(sizes: Sequence[int], most: int) -> int:
-    """Return how many of the first fit into a page: at least one, at most `most`."""
-    total_bytes = 0
-    for count, size in enumerate(sizes[:most]):
-        total_bytes += size
-        if total_bytes > MAX_PAGE_BYTES and count:
-            return count
-    return most
 
 
 def parse_event(full_name: str, payload: bytes) -> Message:

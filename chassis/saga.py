@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 from prometheus_client import Counter
 
-from chassis.call import Call, current_call, serving
+from chassis.call import Call, begin, current_call
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.errors import MercatoError, Unavailable
@@ -100,6 +100,37 @@ class LiveSaga:
     update_time: datetime
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far one saga is."""
+
+    kind: str
+    subject: str
+    status: str
+    done: int
+    """Steps done and not yet undone."""
+    attempts: int
+    """Tries of the current step that failed."""
+    refusal: Refusal | None
+    step_time: datetime
+    """Since when it is at the current step."""
+    trace: Trace
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> Position:
+        """Read it from its row."""
+        return cls(
+            kind=row["kind"],
+            subject=row["subject"],
+            status=row["status"],
+            done=row["done"],
+            attempts=row["attempts"],
+            refusal=Refusal(**json.loads(row["refusal"])) if row["refusal"] else None,
+            step_time=row["step_time"],
+            trace=Trace.parse(row["trace"]) or Trace.start(),
+        )
+
+
 class Sagas:
     """Carries sagas on; one for each instance."""
 
@@ -111,15 +142,21 @@ class Sagas:
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
 
-    def begin(self, batch: Batch, kind: str, subject: str) -> None:
-        """Add the start of a saga to what commits; call `wake` afterwards."""
+    def begin(self, batch: Batch, kind: str, subject: str) -> Callable[[Any], None]:
+        """Add the start of a saga to what commits.
+
+        Returns what to call after the commit, with what the steps work on: it carries the saga on at once.
+        """
         call = current_call()
         trace = call.trace if call else Trace.start()
         now = self._clock.now()
+        ours = len(self._tasks) < AT_ONCE
         batch.add(
-            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, '', $3)",
-            kind, subject, now, trace.traceparent,
+            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, $5, $6)",
+            kind, subject, now, trace.traceparent, self._owner if ours else "", now + LEASE if ours else now,
         )  # fmt: skip
+        position = Position(kind, subject, RUNNING, 0, 0, None, now, trace)
+        return lambda work: self._launch(position, work) if ours else self.wake()
 
     def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
         """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
@@ -136,23 +173,24 @@ class Sagas:
         self._woken.set()
 
     async def run(self) -> None:
-        """Carry sagas on until cancelled; those that this instance had before a crash are its own at once."""
-        reclaim = True
-        while True:
-            self._woken.clear()
-            try:
-                if reclaim:
-                    await self._database.value("UPDATE sagas SET lease_time = now() WHERE owner = $1", self._owner)
-                    reclaim = False
-                for row in await self._claim(AT_ONCE - len(self._tasks)):
-                    task = asyncio.create_task(self._carry_on(row))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
-                    task.add_done_callback(lambda _: self._woken.set())
-            except Unavailable as error:
-                _log.warning("sagas wait", extra={"error": str(error)})
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), POLL_S)
+        """Carry sagas on until cancelled; then give those back that are under way."""
+        try:
+            await self._give_back()  # what it had when it crashed
+            while True:
+                self._woken.clear()
+                try:
+                    for row in await self._claim(AT_ONCE - len(self._tasks)):
+                        self._launch(Position.of(row))
+                except Unavailable as error:
+                    _log.warning("sagas wait", extra={"error": str(error)})
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), POLL_S)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            with suppress(Unavailable):
+                await self._give_back()
 
     async def live(self, most: int) -> list[LiveSaga]:
         """Return sagas that are not done, those that got on longest ago first."""
@@ -178,6 +216,10 @@ class Sagas:
             update_time=row["update_time"],
         )
 
+    async def _give_back(self) -> None:
+        now = self._clock.now()
+        await self._database.value("UPDATE sagas SET lease_time = $2 WHERE owner = $1", self._owner, now)
+
     async def _claim(self, most: int) -> list[asyncpg.Record]:
         if most <= 0:
             return []
@@ -189,18 +231,27 @@ class Sagas:
             self._owner, now + LEASE, now, list(self._definitions), most,
         )  # fmt: skip
 
-    async def _carry_on(self, row: asyncpg.Record) -> None:
-        run = _Run(self._database, self._clock, self._owner, self._definitions[row["kind"]], row)
-        trace = Trace.parse(row["trace"]) or Trace.start()
-        with serving(Call(f"/saga/{row['kind']}", self._owner, None, trace)):
-            try:
-                await run.carry_on()
-            except LeaseLost:
-                pass
-            except Unavailable as error:
-                _log.warning("saga waits for its lease to end", extra={"saga": run.name, "error": str(error)})
-            except Exception:
-                _log.exception("saga failed", extra={"saga": run.name})
+    def _launch(self, position: Position, work: Any = None) -> None:
+        task = asyncio.create_task(self._carry_on(position, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        if len(self._tasks) >= AT_ONCE:  # others may have had to wait
+            self._woken.set()
+        self._tasks.discard(task)
+
+    async def _carry_on(self, position: Position, work: Any) -> None:
+        run = _Run(self._database, self._clock, self._owner, self._definitions[position.kind], position)
+        begin(Call(f"/saga/{position.kind}", self._owner, None, position.trace))
+        try:
+            await run.carry_on(work)
+        except LeaseLost:
+            pass
+        except Unavailable as error:
+            _log.warning("saga waits for its lease to end", extra={"saga": run.name, "error": str(error)})
+        except Exception:
+            _log.exception("saga failed", extra={"saga": run.name})
 
 
 class LeaseLost(Exception):
@@ -210,27 +261,25 @@ class LeaseLost(Exception):
 class _Run:
     """One saga in the hands of one instance."""
 
-    def __init__(
-        self, database: Database, clock: Clock, owner: str, definition: Saga[Any], row: asyncpg.Record
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, owner: str, definition: Saga[Any], position: Position) -> None:
         self._database = database
         self._clock = clock
         self._owner = owner
         self._saga = definition
-        self._subject: str = row["subject"]
-        self._status: str = row["status"]
-        self._done: int = row["done"]
-        self._attempts: int = row["attempts"]
-        self._step_time: datetime = row["step_time"]
-        self._refusal = Refusal(**json.loads(row["refusal"])) if row["refusal"] else None
+        self._subject = position.subject
+        self._status = position.status
+        self._done = position.done
+        self._attempts = position.attempts
+        self._step_time = position.step_time
+        self._refusal = position.refusal
 
     @property
     def name(self) -> str:
         return f"{self._saga.kind}/{self._subject}"
 
-    async def carry_on(self) -> None:
-        """Take step after step until the saga ends, or has to wait."""
-        work = await self._saga.load(self._subject)
+    async def carry_on(self, work: Any = None) -> None:
+        """Take step after step until the saga ends, or has to wait; what they work on is read where it is not given."""
+        work = work or await self._saga.load(self._subject)
         going = True
         while going and self._status == RUNNING and self._done < len(self._saga.steps):
             going = await self._do(self._saga.steps[self._done], work)

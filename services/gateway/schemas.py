@@ -1,4 +1,4 @@
-"""JSON Schemas of messages in their JSON form, with their comments, and with their rules where JSON Schema can say the"""
+"""JSON Schemas of messages in their JSON form, with their comments and those rules that JSON Schema can say."""
 
 from __future__ import annotations
 
