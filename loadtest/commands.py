@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the heavy imports wait until a command needs them
 REAL_TRADE = Path(__file__).parent / "data" / "online_retail_2010-12-01_2010-12-10.csv.gz"
 DEMO_DAY = datetime(2010, 12, 1)
 _CONCURRENCY = 32
-_UP_TIMEOUT_S = 30.0
+_UP_TIMEOUT_S, _DOWN_TIMEOUT_S = 30.0, 60.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -128,7 +128,7 @@ def bench(as_json: Json = False) -> None:
         figures = uvloop.run(bench.measure(_fleet_plan(), REAL_TRADE))
     finally:
         if started:
-            lifecycle.down(home)
+            lifecycle.down(home, _DOWN_TIMEOUT_S)
     if as_json:
         _print_json(dataclasses.asdict(figures))
     else:
