@@ -14,6 +14,7 @@ from mercato.orders.v1 import orders_pb2 as orders
 from fleet import check, lifecycle, ports
 from fleet import plan as plans
 from fleet.plan import FRONT, Plan
+from loadtest import bench
 from loadtest.books import Books, read_books
 from loadtest.categories import Sum
 from loadtest.client import Shop, connect
@@ -25,6 +26,7 @@ from loadtest.replay import Replay, Result
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
+REAL = ROOT / "loadtest" / "data" / "online_retail_2010-12-01_2010-12-10.csv.gz"
 TIMEOUT_S = 60.0
 
 TRADE = (
@@ -195,6 +197,18 @@ async def test_what_is_lost_or_doubled_is_shown(shop: Shop, write: Write) -> Non
     penny.lines[0].unit_price.nanos += 10_000_000
     others = (order for order in books.orders if order is not guest)
     assert "sold" in differing(replace(books, orders=(*others, penny)))
+
+
+async def test_bench_measures_orders_latency_and_cpu_and_leaves_books_that_add_up(fleet: Plan) -> None:
+    figures = await bench.measure(fleet, REAL, duration_s=30, most_orders=64, rounds=1)
+    assert figures.confirmed_count == 64
+    assert figures.orders_per_s == pytest.approx(64 / figures.duration_s)
+    assert 0 < figures.place_order.p50_ms <= figures.place_order.p99_ms
+    assert 0 < figures.placed_to_confirmed.p50_ms <= figures.placed_to_confirmed.p99_ms
+    assert {"orders/1", "postgres", "nats", "gateway/1", "load generator"} <= figures.cpu_ms_per_order.keys()
+    assert figures.cpu_ms_per_order["orders/1"] > 0
+    assert 0 < figures.overhead.bare_us < figures.overhead.chassis_us
+    assert await violations(fleet) == {}
 
 
 async def test_a_change_behind_the_services_back_is_found(fleet: Plan) -> None:
