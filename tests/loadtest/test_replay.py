@@ -73,8 +73,8 @@ async def shop(fleet: Plan) -> AsyncIterator[Shop]:
         yield opened
 
 
-async def replayed(made: TradePlan, shop: Shop) -> tuple[Report, Result, Books]:
-    result = await Replay(made, shop, concurrency=16).run()
+async def replayed(made: TradePlan, shop: Shop, speed: float | None = None) -> tuple[Report, Result, Books]:
+    result = await Replay(made, shop, concurrency=16, speed=speed).run()
     books = await read_books(shop, made)
     return reconcile(made, result, books), result, books
 
@@ -174,6 +174,15 @@ async def test_one_day_beside_the_whole(fleet: Plan, shop: Shop, write: Write) -
     assert report.is_clean
     assert counted(report) == {"sold": (1, 1, 255), "rejected": (1, 0, 0), "of other days": (23, 0, 0)}
     assert len(books.orders) == 1
+
+
+async def test_speed_keeps_the_time_between_invoices(shop: Shop, write: Write) -> None:
+    lines = [f"{at},22139,SPOONS,1,03/12/2010 09:0{at},4.25,17850,United Kingdom" for at in (1, 2)]
+    made = plan(read(write(*lines)), Options())
+    first, second = sorted(
+        order.place_time.ToNanoseconds() / 1e9 for order in (await replayed(made, shop, speed=60))[2].orders
+    )
+    assert second - first > 0.8
 
 
 async def test_what_is_lost_or_doubled_is_shown(shop: Shop, write: Write) -> None:
