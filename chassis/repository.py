@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from chassis.clock import Clock
 from chassis.database import Batch, ConcurrentChange, Database
 from chassis.errors import Aborted, AlreadyExists, NotFound
+from chassis.groupcommit import GroupCommit
 from chassis.idempotency import Requests
 from chassis.outbox import Outbox
 from chassis.pages import Page, page_limit
@@ -47,7 +48,7 @@ class Repository(Generic[State]):
     """The aggregates of one kind, each under its resource name, in a table of their own.
 
     The table has the columns `name text PRIMARY KEY, version integer, state bytea`, and one for each of `columns`, by
-    which it can be filtered.
+    which it can be filtered. With a `group`, changes are written by its one writer.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Repository(Generic[State]):
         evolve: Evolve[State],
         project: Project[State] | None = None,
         columns: Mapping[str, Callable[[State], object]] | None = None,
+        group: GroupCommit | None = None,
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -71,6 +73,7 @@ class Repository(Generic[State]):
         self._evolve = evolve
         self._project = project
         self._columns = dict(columns or {})
+        self._writer = group or database
         self._has_etag = "etag" in state.DESCRIPTOR.fields_by_name
         names = ["name", "version", "state", *self._columns]
         values = ", ".join(f"${number}" for number in range(1, len(names) + 1))
@@ -185,7 +188,7 @@ class Repository(Generic[State]):
     async def commit(self, batch: Batch, response: Message) -> None:
         """Commit what was saved into a batch, with the answer to the call; RequestRepeated, ConcurrentChange."""
         self._requests.store(batch, response)
-        await self._database.commit(batch)
+        await self._writer.commit(batch)
         self._outbox.wake()
 
     async def rebuild(self, name: str) -> State:

@@ -65,7 +65,7 @@ async def _next(reading: asyncio.Future[Any], response: StreamResponse, closing:
 
 
 async def lines(read: Callable[[], Awaitable[bytes]]) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield each line of a body that is not blank as it comes, with its number; BodyTooLarge when one or all are."""
+    """Yield each line that is not blank as it comes, with its number; BodyTooLarge when it is, or all together are."""
     rest, total, number = b"", 0, 0
     while chunk := await read():
         total += len(chunk)

@@ -88,6 +88,11 @@ class TestBodies:
         status = await refused(gateway, 400, "POST", "/v1/orders", data=body, headers=JSON)
         assert expected in status["message"]
 
+    async def test_nested_too_deep(self, gateway: Running) -> None:
+        body = b'{"inner": ' * 500 + b"{}" + b"}" * 500
+        status = await refused(gateway, 400, "PUT", "/lab/x", data=body, headers=JSON)
+        assert "at most 100 levels" in status["message"]
+
     async def test_body_says_otherwise_than_the_path(self, gateway: Running) -> None:
         body = {"requestId": REQUEST_ID, "name": "orders/2"}
         assert "name" in fields(await refused(gateway, 400, "POST", "/v1/orders/1:cancel", json=body))
@@ -126,6 +131,15 @@ class TestBodies:
         headers = {"Content-Type": "application/x-ndjson"}
         body = json.dumps({"product": {"name": "products/1", "title": "x" * (1 << 20)}}).encode()
         await refused(gateway, 413, "POST", "/v1/products:import", data=BytesIO(body), headers=headers)
+
+    async def test_stream_too_large(self, gateway: Running) -> None:
+        async def body() -> Any:
+            for _ in range(65):
+                yield b" " * ((1 << 20) - 1) + b"\n"
+
+        headers = {"Content-Type": "application/x-ndjson"}
+        status = await refused(gateway, 413, "POST", "/v1/products:import", data=body(), headers=headers)
+        assert str(64 << 20) in status["message"]
 
     async def test_slow_body(self, gateway: Running) -> None:
         async def body() -> Any:

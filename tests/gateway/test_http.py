@@ -133,6 +133,11 @@ class TestContext:
         assert str(metadata["traceparent"]).startswith(f"00-{trace}-")
         assert metadata["tracestate"] == "a=b"
 
+    async def test_unusable_trace_state_is_left_out(self, gateway: Running) -> None:
+        headers = {"Traceparent": f"00-{'1' * 32}-{'2' * 16}-00", "Tracestate": "a=\tb"}
+        await get(gateway, "/v1/orders/1", headers=headers)
+        assert "tracestate" not in gateway.seen.metadata
+
     async def test_unusable_ids_are_made_anew(self, gateway: Running) -> None:
         headers = {"X-Request-Id": "with space", "Traceparent": "nonsense"}
         async with gateway.http.get("/v1/orders/1", headers=headers) as answer:
