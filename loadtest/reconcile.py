@@ -83,7 +83,7 @@ def _rows(in_file: Sums, in_services: Sums) -> list[Row]:
     rows = [Row(category, in_file[category], in_services[category]) for category in categories]
     return sorted(
         (row for row in rows if row.in_file != Sum() or row.in_services != Sum()),
-        key=lambda row: (-row.in_file.lines, row.category),
+        key=lambda row: (row.category in (REJECTED, OTHER_DAYS), -row.in_file.lines, row.category),
     )
 
 
