@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from chassis.database import Batch, Database, execute
+from chassis.database import Batch, Database
 from chassis.errors import ResourceExhausted
 
 MOST_TOGETHER = 64
@@ -49,9 +49,8 @@ class GroupCommit:
 
     async def _write_together(self, together: list[tuple[Batch, asyncio.Future[None]]]) -> bool:
         try:
-            async with self._database.transaction() as connection:
-                for batch, _ in together:
-                    await execute(connection, batch)
+            batches = sorted((batch for batch, _ in together), key=lambda batch: batch.sql)  # of one shape in a row
+            await self._database.commit_all(batches)
         except Exception:  # one of them is refused, and alone each gets its own answer
             return False
         for _, written in together:
