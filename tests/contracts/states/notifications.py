@@ -1,0 +1,5 @@
+from typing import Any
+
+
+def states(stage: Any) -> dict[str, Any]:
+    return {}
