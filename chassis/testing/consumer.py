@@ -13,11 +13,11 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pact
 from google.protobuf.descriptor import MethodDescriptor
@@ -31,6 +31,8 @@ from chassis.testing.pacts import CALLS, EVENTS, write
 from chassis.testing.schema import Usage, path_of
 from chassis.testing.wire import JSON, Answer
 
+Event = TypeVar("Event", bound=Message)
+
 NOT_EMPTY = r".+"
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
 
@@ -42,7 +44,7 @@ class ContractBroken(AssertionError):
 class State:
     """Something that has to be so at the provider before the call, with its parameters."""
 
-    def __init__(self, name: str, **parameters: str | int | bool) -> None:
+    def __init__(self, name: str, /, **parameters: str | int | bool) -> None:
         self.name = name
         self.parameters = parameters
 
@@ -110,26 +112,22 @@ class Contract:
             self._use(exchange)
         self._keep(agreed)
 
-    def deliver(
-        self,
-        description: str,
-        event: Message,
-        handler: Callable[[Any, str], None],
-        *,
-        key: str,
-        given: Sequence[State] = (),
-        varies: Sequence[str] = (),
-    ) -> None:
-        """Give an event to the consumer's real handler, which gets it and its key as they come from the contract."""
+    @contextmanager
+    def delivering(
+        self, description: str, event: Event, *, key: str = "", given: Sequence[State] = (), varies: Sequence[str] = ()
+    ) -> Iterator[Event]:
+        """Give an event, as it comes from the contract, to the consumer's real handler within the block.
+
+        In the event only what the consumer reads belongs; its key, too, only where the consumer goes by it.
+        """
         agreed = pact.Pact(self.consumer, self.provider).with_specification("V4")
         building = _given(agreed.upon_receiving(description, "Async"), given)
         building.with_body(_matching(MessageToDict(event), varies), JSON)
-        building.with_metadata({"type": event.DESCRIPTOR.full_name, "key": key})
-
-        def handle(body: str | bytes | None, metadata: dict[str, object]) -> None:
-            handler(ParseDict(json.loads(body or "{}"), type(event)()), str(metadata["key"]))
-
-        agreed.verify(handle, "Async")
+        building.with_metadata({"type": event.DESCRIPTOR.full_name, **({"key": key} if key else {})})
+        bodies: list[str | bytes | None] = []
+        agreed.verify(lambda body, _: bodies.append(body), "Async")
+        [body] = bodies
+        yield ParseDict(json.loads(body or "{}"), type(event)())
         self._usage.add_message(event)
         self._keep(agreed)
 

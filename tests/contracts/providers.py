@@ -9,28 +9,16 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from chassis.clock import SystemClock
 from chassis.database import Database
 from chassis.nats import NatsBus
 from chassis.testing.bridge import Emitted, Provider
 from fleet.embedded import postgres
+from tests.contracts.clock import NamingClock
+from tests.shop import Shop
 from tests.stage import Stage, stage
 
-PROVIDERS = ("catalog", "customers", "inventory", "payments", "shipping", "notifications", "orders")
 STATES = "tests.contracts.states"
 EVENT_TIMEOUT_S = 10.0
-
-
-class NamingClock(SystemClock):
-    """The real time; the next id can be told, so that a contract can name what it is about."""
-
-    def __init__(self) -> None:
-        self.next_id = ""
-
-    def new_id(self) -> str:
-        """Return the id that was told, once; else a new one."""
-        told, self.next_id = self.next_id, ""
-        return told or super().new_id()
 
 
 @asynccontextmanager
@@ -44,8 +32,8 @@ async def providers(folder: Path) -> AsyncIterator[Mapping[str, Provider]]:
 async def providers_on(postgres_url: str, nats_folder: Path) -> AsyncIterator[Mapping[str, Provider]]:
     """Run all providers on a PostgreSQL that is there."""
     async with stage(postgres_url, nats_folder, NamingClock()) as opened, AsyncExitStack() as stack:
-        for name in PROVIDERS:
-            await opened.start(name)
+        shop = await Shop.open(opened)
+        await opened.start("notifications")
         emitted = await stack.enter_async_context(Emissions.following(opened))
         empty = Emptying(opened)
 
@@ -57,11 +45,11 @@ async def providers_on(postgres_url: str, nats_folder: Path) -> AsyncIterator[Ma
             name: Provider(
                 name,
                 opened.targets[name],
-                import_module(f"{STATES}.{name}").states(opened),
+                import_module(f"{STATES}.{name}").states(shop),
                 reset,
                 partial(emitted.first, name),
             )
-            for name in PROVIDERS
+            for name in opened.apps
         }
 
 

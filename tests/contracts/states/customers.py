@@ -1,5 +1,19 @@
+"""States of customers."""
+
+from __future__ import annotations
+
 from typing import Any
 
+from mercato.customers.v1 import customers_pb2 as pb
 
-def states(stage: Any) -> dict[str, Any]:
-    return {}
+from tests.shop import Shop, new_request_id
+
+
+def states(shop: Shop) -> dict[str, Any]:
+    """Return what brings about each state."""
+
+    async def customer(name: str, email: str) -> None:
+        made = pb.Customer(name=name, kind=pb.Customer.KIND_ACCOUNT, display_name="Ada", email=email)
+        await shop.customers.CreateCustomer(pb.CreateCustomerRequest(request_id=new_request_id(), customer=made))
+
+    return {"customer": customer}
