@@ -11,9 +11,8 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,10 @@ from pact import Verifier
 
 from chassis.testing.bridge import MESSAGES, RUN, STATES, Bridge, Log, Provider
 from chassis.testing.pacts import EVENTS, EVENTS_SUFFIX, SUFFIX, Interaction, NotAPact, Pact, find, read
+from chassis.testing.verdict import Verdict
 from chassis.testing.wire import CODES, STATUS
 
 CONNECT_S = 2.0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a provider gives one consumer what it needs."""
-
-    consumer: str
-    provider: str
-    events: bool
-    interactions: int
-    """How many were verified, or would have been."""
-    problems: Sequence[str] = ()
-    """Why not, one line each."""
-    identity: str = ""
-    """The pact's; empty unless every interaction of it was verified."""
-
-    @property
-    def green(self) -> bool:
-        """Whether the provider may go out."""
-        return not self.problems
 
 
 async def verify_all(folder: Path, providers: Mapping[str, Provider]) -> list[Verdict]:
@@ -164,9 +144,3 @@ def _red(file: Path, problem: str) -> Verdict:
     events = file.name.endswith(EVENTS_SUFFIX)
     provider = file.name.removesuffix(SUFFIX).removesuffix(".events")
     return Verdict(file.parent.name, provider, events, 0, [problem])
-
-
-def all_green(verdicts: Iterable[Verdict]) -> bool:
-    """Whether there are verdicts, and none is red."""
-    found = list(verdicts)
-    return bool(found) and all(each.green for each in found)
