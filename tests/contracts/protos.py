@@ -12,14 +12,14 @@ from tests.contracts.regeneration import CONTRACTS, ROOT
 
 IMAGE = ROOT / "generated" / "mercato" / "descriptors.binpb"
 RELEASED = CONTRACTS / "released" / "protos.binpb"
+MISSING = "contracts/released/protos.binpb is missing: `make release` writes it"
 
 
 async def check(image: Path = IMAGE, released: Path = RELEASED) -> list[str]:
     """Return what buf finds, one line each."""
     if not await asyncio.to_thread(released.is_file):
-        return [f"{released.relative_to(ROOT)} is missing: `make release` writes it"]
-    lint = await _buf("lint", str(image))
-    return lint + await _buf("breaking", str(image), "--against", str(released))
+        return [*await _buf("lint", str(image)), MISSING]
+    return await _buf("lint", str(image)) + await _buf("breaking", str(image), "--against", str(released))
 
 
 def release() -> None:

@@ -21,4 +21,8 @@ def states(shop: Shop) -> dict[str, Any]:
         amount = money(price_minor, "GBP")
         await shop.catalog.WithdrawPrice(pb.WithdrawPriceRequest(request_id=new_request_id(), name=name, amount=amount))
 
-    return {"product": product, "withdrawn price": withdrawn}
+    async def offered(name: str, price_minor: int) -> None:
+        amount = money(price_minor, "GBP")
+        await shop.catalog.OfferPrice(pb.OfferPriceRequest(request_id=new_request_id(), name=name, amount=amount))
+
+    return {"product": product, "withdrawn price": withdrawn, "further price": offered}
