@@ -174,9 +174,7 @@ def _status(error: grpc.aio.AioRpcError) -> Status:
     return Status(code=number, message=error.details() or "", details=Status.FromString(raw).details)
 
 
-def _carry(
-    source: Any, old: FieldDescriptor, target: Any, new: FieldDescriptor, deep: Callable[[Any, Any], None]
-) -> None:
+def _carry(source: Any, old: Any, target: Any, new: Any, deep: Callable[[Any, Any], None]) -> None:
     """Set one field of a message by one of another; what cannot be said in the other's type gets lost."""
     if old.has_presence and not source.HasField(old.name):
         return
