@@ -31,6 +31,10 @@ class Dependency:
     reads: Sequence[str]
     """The fields it reads."""
 
+    def told(self) -> str:
+        """Return its fields in a line."""
+        return f"sends {', '.join(self.sends) or 'nothing'}; reads {', '.join(self.reads) or 'nothing'}"
+
 
 def pacts(folder: Path) -> list[Pact]:
     """Return all pacts of a folder; FleetError."""
@@ -83,24 +87,25 @@ def _drawn(
     consumers: Sequence[str], providers: Sequence[str], cells: Mapping[tuple[str, str], Sequence[Dependency]],
     rows: Mapping[str, int],
 ) -> Iterator[str]:  # fmt: skip
-    yield _box(0, 0, HEAD, "h", [("consumer / provider", "n")])
+    yield _box(0, 0, HEAD, "h", [("consumer / provider", "n", "")])
     for column, provider in enumerate(providers, start=1):
-        yield _box(column * CELL_WIDTH, 0, HEAD, "h", [(provider, "n")])
+        yield _box(column * CELL_WIDTH, 0, HEAD, "h", [(provider, "n", "")])
     top = HEAD
     for consumer in consumers:
-        yield _box(0, top, rows[consumer], "h", [(consumer, "n")])
+        yield _box(0, top, rows[consumer], "h", [(consumer, "n", "")])
         for column, provider in enumerate(providers, start=1):
-            lines = [(each.name, "e" if each.event else "") for each in cells[consumer, provider]]
+            lines = [(each.name, "e" if each.event else "", each.told()) for each in cells[consumer, provider]]
             yield _box(column * CELL_WIDTH, top, rows[consumer], "", lines)
         top += rows[consumer]
 
 
-def _box(left: int, top: int, height: int, kind: str, lines: Sequence[tuple[str, str]]) -> str:
-    texts = (
-        f'<text x="{left + MARGIN}" y="{top + MARGIN + 10 + number * LINE_HEIGHT}" class="{style}">{escape(text)}</text>'
-        for number, (text, style) in enumerate(lines)
-    )
-    return f'<rect x="{left}" y="{top}" width="{CELL_WIDTH}" height="{height}" class="{kind}"/>' + "".join(texts)
+def _box(left: int, top: int, height: int, kind: str, lines: Sequence[tuple[str, str, str]]) -> str:
+    """Draw a cell with lines of text, each with its style and what is shown when one points at it."""
+    drawn = [f'<rect x="{left}" y="{top}" width="{CELL_WIDTH}" height="{height}" class="{kind}"/>']
+    for number, (text, style, told) in enumerate(lines):
+        place = f'x="{left + MARGIN}" y="{top + MARGIN + 10 + number * LINE_HEIGHT}" class="{style}"'
+        drawn.append(f"<text {place}>{escape(text)}<title>{escape(told)}</title></text>")
+    return "".join(drawn)
 
 
 def _of(pact: Pact) -> Iterator[Dependency]:
