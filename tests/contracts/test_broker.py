@@ -78,7 +78,9 @@ class Suite:
         return list(self.broker.objections(service, ENVIRONMENT, commit))
 
     def _git(self, *arguments: str) -> None:
-        subprocess.run(["git", "-C", str(self.root), *arguments], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", str(self.root), "-c", "core.fsync=none", *arguments], check=True, capture_output=True
+        )
 
 
 @pytest.fixture
