@@ -91,7 +91,8 @@ def _obstacles(pact: Pact, provider: Provider, chosen: Sequence[Interaction], on
 async def _unreachable(provider: Provider) -> list[str]:
     async with grpc.aio.insecure_channel(provider.target) as channel:
         try:
-            await asyncio.wait_for(channel.channel_ready(), CONNECT_S)
+            async with asyncio.timeout(CONNECT_S):
+                await channel.channel_ready()
         except TimeoutError:
             return [f"{provider.name} is not running: nothing answers at {provider.target}"]
     return []

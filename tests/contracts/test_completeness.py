@@ -7,6 +7,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from mercato.notifications.v1 import notifications_pb2
+from mercato.notifications.v1.notifications_pb2 import ListMailsRequest
+from mercato.notifications.v1.notifications_pb2_grpc import NotificationServiceStub
 from mercato.orders.v1 import orders_pb2 as pb
 
 from chassis.money import money
@@ -23,6 +26,7 @@ from tests.stage import eventually
 
 SERVICES = ROOT / "services"
 GATEWAY = "gateway"
+NOTIFICATIONS = notifications_pb2.DESCRIPTOR.services_by_name["NotificationService"]
 
 
 def contracts(events: bool = False) -> set[Call]:
@@ -56,6 +60,8 @@ async def traded(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 async def trade(shop: Shop) -> None:
+    """Let everything happen, down to the last mail."""
+    mails = shop.stage.stub(NOTIFICATIONS, NotificationServiceStub)
     customer, product = await shop.new_customer(), await shop.new_product(100, 250)
 
     async def order(quantity: int = 2, card_token: str = "tok_ok", region_code: str = "GB") -> pb.Order:
@@ -80,6 +86,11 @@ async def trade(shop: Shop) -> None:
             return found.state == pb.Return.STATE_COMPLETED
 
         await eventually(completed)
+
+        async def told(name: str = name) -> bool:
+            return bool((await mails.ListMails(ListMailsRequest(regarding=name))).mails)
+
+        await eventually(told)
 
 
 def test_every_call_in_the_code_has_a_contract() -> None:
