@@ -26,7 +26,7 @@ from chassis.trace import Trace
 LOCK = 7_002
 BATCH = 500
 POLL_S = 1.0
-LINGER_S = 0.01
+LINGER_S = 0.03
 """A pass waits so long after it is woken, so that under load many commits share one."""
 RETRY_S = 0.5
 UNSAFE = timedelta(minutes=5)
