@@ -19,7 +19,7 @@ from chassis.bus import Bus, Event
 from chassis.call import current_call
 from chassis.clock import Clock
 from chassis.database import Batch, Database
-from chassis.errors import Unavailable
+from chassis.errors import InvalidArgument, Unavailable
 from chassis.trace import Trace
 
 LOCK = 7_002
@@ -29,7 +29,14 @@ RETRY_S = 0.5
 UNSAFE = timedelta(minutes=5)
 """How long the broker may hold what it acknowledged before it is safely on disk; NATS flushes every two minutes."""
 
+LARGEST_BYTES = 900 * 1024
+"""No event may be larger: brokers take messages of 1 MiB, and one they refuse would hold up all behind it."""
+
 _log = logging.getLogger(__name__)
+
+
+class EventTooLarge(InvalidArgument):
+    """What is asked would change {subject} by more than one event can tell; ask for less at once."""
 
 
 class Outbox:
@@ -45,6 +52,9 @@ class Outbox:
 
     def add(self, batch: Batch, subject: str, version: int, events: Sequence[Message]) -> None:
         """Add to what commits that these events happened to a subject, the first of them as its `version`."""
+        payloads = [event.SerializeToString() for event in events]
+        if max(map(len, payloads)) > LARGEST_BYTES:
+            raise EventTooLarge(subject=subject)
         call = current_call()
         trace = (call.trace if call else Trace.start()).traceparent
         batch.add(
@@ -53,7 +63,7 @@ class Outbox:
             subject,
             range(version, version + len(events)),
             [event.DESCRIPTOR.full_name for event in events],
-            [event.SerializeToString() for event in events],
+            payloads,
             self._clock.now(),
             trace,
         )
@@ -110,8 +120,9 @@ class Outbox:
 
     async def _republish_after_reconnect(self) -> None:
         """A broker that died may have lost what it had not flushed: send that again, consumers know what they had."""
-        if self._bus.incarnation != self._incarnation:
+        incarnation = self._bus.incarnation
+        if incarnation != self._incarnation:
             await self._database.value(
                 "UPDATE events SET publish_time = NULL WHERE publish_time > $1", self._clock.now() - UNSAFE
             )
-            self._incarnation = self._bus.incarnation
+            self._incarnation = incarnation
