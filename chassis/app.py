@@ -117,6 +117,8 @@ class App:
         while True:
             try:
                 await self.requests.prune()
+                if self.consumer:
+                    await self.consumer.prune()
             except Unavailable:
                 _log.warning("could not prune")
             await self.clock.sleep(PRUNE_S)
@@ -166,8 +168,10 @@ async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     while True:
         try:
             await work()
+        except Unavailable as error:
+            _log.warning("background work waits", extra={"work": _name(work), "error": str(error)})
         except Exception:
-            _log.exception("background work failed", extra={"work": getattr(work, "__qualname__", "?")})
+            _log.exception("background work failed", extra={"work": _name(work)})
         await asyncio.sleep(1)
 
 
@@ -175,3 +179,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _name(work: Callable[[], Coroutine[Any, Any, None]]) -> str:
+    return getattr(work, "__qualname__", repr(work))

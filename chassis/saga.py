@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -26,7 +27,7 @@ from prometheus_client import Counter
 
 from chassis.call import Call, begin, current_call
 from chassis.clock import Clock
-from chassis.database import Batch, Database
+from chassis.database import Batch, Database, UnexpectedRows
 from chassis.errors import MercatoError, Unavailable
 from chassis.trace import Trace
 
@@ -81,9 +82,14 @@ class Saga(Generic[Work]):
     undone: Callable[[Work, Refusal, Batch], Awaitable[None]] | None = None
     """Commits that all is undone, together with the batch. None: the saga only goes forward."""
 
-    def stuck(self, status: str, attempts: int) -> bool:
+    def step(self, status: str, done: int) -> str:
+        """Return the name of the step it is at, or undoes."""
+        return self.steps[max(done - 1, 0) if status == UNWINDING else min(done, len(self.steps) - 1)].name
+
+    def stuck(self, status: str, done: int, attempts: int) -> bool:
         """Whether it can neither get on nor turn round."""
-        return attempts >= STUCK_ATTEMPTS and (status == UNWINDING or self.undone is None)
+        may_turn = status == RUNNING and done < len(self.steps) and self.undone is not None
+        return attempts >= STUCK_ATTEMPTS and not may_turn
 
 
 @dataclass(frozen=True)
@@ -100,37 +106,6 @@ class LiveSaga:
     update_time: datetime
 
 
-@dataclass(frozen=True)
-class Position:
-    """How far one saga is."""
-
-    kind: str
-    subject: str
-    status: str
-    done: int
-    """Steps done and not yet undone."""
-    attempts: int
-    """Tries of the current step that failed."""
-    refusal: Refusal | None
-    step_time: datetime
-    """Since when it is at the current step."""
-    trace: Trace
-
-    @classmethod
-    def of(cls, row: asyncpg.Record) -> Position:
-        """Read it from its row."""
-        return cls(
-            kind=row["kind"],
-            subject=row["subject"],
-            status=row["status"],
-            done=row["done"],
-            attempts=row["attempts"],
-            refusal=Refusal(**json.loads(row["refusal"])) if row["refusal"] else None,
-            step_time=row["step_time"],
-            trace=Trace.parse(row["trace"]) or Trace.start(),
-        )
-
-
 class Sagas:
     """Carries sagas on; one for each instance."""
 
@@ -139,33 +114,30 @@ class Sagas:
         self._clock = clock
         self._owner = owner
         self._definitions: Mapping[str, Saga[Any]] = {definition.kind: definition for definition in definitions}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[bool]] = {}
         self._woken = asyncio.Event()
+        self._stranded = True
 
-    def begin(self, batch: Batch, kind: str, subject: str) -> Callable[[Any], None]:
-        """Add the start of a saga to what commits.
-
-        Returns what to call after the commit, with what the steps work on: it carries the saga on at once.
-        """
+    def begin(self, batch: Batch, kind: str, subject: str) -> None:
+        """Add the start of a saga to what commits; call `wake` afterwards."""
         call = current_call()
         trace = call.trace if call else Trace.start()
         now = self._clock.now()
-        ours = len(self._tasks) < AT_ONCE
         batch.add(
-            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, $5, $6)",
-            kind, subject, now, trace.traceparent, self._owner if ours else "", now + LEASE if ours else now,
+            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, '', $3)",
+            kind, subject, now, trace.traceparent,
         )  # fmt: skip
-        position = Position(kind, subject, RUNNING, 0, 0, None, now, trace)
-        return lambda work: self._launch(position, work) if ours else self.wake()
 
     def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
         """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
+        definition = self._definitions[kind]
+        assert definition.undone is not None, f"{kind} only goes forward"
         batch.add(
             "UPDATE sagas SET status = 'unwinding', refusal = $3, attempts = 0, error = '', owner = '',"
             " done = CASE status WHEN 'running' THEN least(done + 1, $5) ELSE done END,"
             " step_time = $4, update_time = $4, due_time = $4, lease_time = $4"
             " WHERE kind = $1 AND subject = $2 AND status IN ('running', 'done')",
-            kind, subject, json.dumps(vars(refusal)), self._clock.now(), len(self._definitions[kind].steps),
+            kind, subject, json.dumps(vars(refusal)), self._clock.now(), len(definition.steps),
         )  # fmt: skip
 
     def wake(self) -> None:
@@ -173,24 +145,52 @@ class Sagas:
         self._woken.set()
 
     async def run(self) -> None:
-        """Carry sagas on until cancelled; then give those back that are under way."""
+        """Carry sagas on until cancelled; those that this instance had before a crash are its own at once."""
         try:
-            await self._give_back()  # what it had when it crashed
             while True:
                 self._woken.clear()
-                try:
-                    for row in await self._claim(AT_ONCE - len(self._tasks)):
-                        self._launch(Position.of(row))
-                except Unavailable as error:
-                    _log.warning("sagas wait", extra={"error": str(error)})
+                await self._look()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), POLL_S)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            with suppress(Unavailable):
+            await self._stop()
+
+    async def _look(self) -> None:
+        """Carry on what is due."""
+        try:
+            if self._stranded:
+                self._stranded = False
                 await self._give_back()
+            for row in await self._claim(AT_ONCE - len(self._tasks)):
+                name = f"{row['kind']}/{row['subject']}"
+                self._tasks[name] = task = asyncio.create_task(self._carry_on(row))
+                task.add_done_callback(partial(self._ended, name))
+        except Unavailable as error:
+            self._stranded = True
+            _log.warning("sagas wait", extra={"error": str(error)})
+
+    def _ended(self, name: str, task: asyncio.Task[bool]) -> None:
+        if len(self._tasks) >= AT_ONCE or task.cancelled() or not task.result():
+            self._woken.set()  # others may have waited for it, or it goes on another way
+        del self._tasks[name]
+
+    async def _stop(self) -> None:
+        """Leave off; others need not wait for the leases to end."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._stranded = True
+        with suppress(Unavailable):
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """End this instance's leases of sagas that it does not carry on now."""
+        await self._database.value(
+            "UPDATE sagas SET owner = '', lease_time = $2 WHERE status IN ('running', 'unwinding') AND owner = $1"
+            " AND kind || '/' || subject <> ALL ($3)",
+            self._owner, self._clock.now(), list(self._tasks),
+        )  # fmt: skip
 
     async def live(self, most: int) -> list[LiveSaga]:
         """Return sagas that are not done, those that got on longest ago first."""
@@ -203,22 +203,16 @@ class Sagas:
 
     def _live(self, row: asyncpg.Record) -> LiveSaga:
         definition = self._definitions[row["kind"]]
-        steps, unwinding = definition.steps, row["status"] == UNWINDING
-        at = max(row["done"] - 1, 0) if unwinding else min(row["done"], len(steps) - 1)
-        stuck = definition.stuck(row["status"], row["attempts"])
+        status, done, attempts = row["status"], row["done"], row["attempts"]
         return LiveSaga(
             kind=row["kind"],
             subject=row["subject"],
-            status="stuck" if stuck else row["status"],
-            step=steps[at].name,
-            attempts=row["attempts"],
+            status="stuck" if definition.stuck(status, done, attempts) else status,
+            step=definition.step(status, done),
+            attempts=attempts,
             error=row["error"],
             update_time=row["update_time"],
         )
-
-    async def _give_back(self) -> None:
-        now = self._clock.now()
-        await self._database.value("UPDATE sagas SET lease_time = $2 WHERE owner = $1", self._owner, now)
 
     async def _claim(self, most: int) -> list[asyncpg.Record]:
         if most <= 0:
@@ -227,31 +221,23 @@ class Sagas:
         return await self._database.rows(
             "UPDATE sagas SET owner = $1, lease_time = $2 WHERE (kind, subject) IN ("
             "SELECT kind, subject FROM sagas WHERE status IN ('running', 'unwinding') AND due_time <= $3"
-            " AND lease_time <= $3 AND kind = ANY($4) ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *",
-            self._owner, now + LEASE, now, list(self._definitions), most,
+            " AND lease_time <= $3 AND kind = ANY($4) AND kind || '/' || subject <> ALL ($6)"
+            " ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *",
+            self._owner, now + LEASE, now, list(self._definitions), most, list(self._tasks),
         )  # fmt: skip
 
-    def _launch(self, position: Position, work: Any = None) -> None:
-        task = asyncio.create_task(self._carry_on(position, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._landed)
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        if len(self._tasks) >= AT_ONCE:  # others may have had to wait
-            self._woken.set()
-        self._tasks.discard(task)
-
-    async def _carry_on(self, position: Position, work: Any) -> None:
-        run = _Run(self._database, self._clock, self._owner, self._definitions[position.kind], position)
-        begin(Call(f"/saga/{position.kind}", self._owner, None, position.trace))
+    async def _carry_on(self, row: asyncpg.Record) -> bool:
+        """Return whether it ended, as far as this instance knows."""
+        run = _Run(self._database, self._clock, self._owner, self._definitions[row["kind"]], row)
+        begin(Call(f"/saga/{row['kind']}", self._owner, None, Trace.parse(row["trace"]) or Trace.start()))
         try:
-            await run.carry_on(work)
+            return await run.carry_on()
         except LeaseLost:
-            pass
+            _log.info("saga is another's", extra={"saga": run.name})
         except Unavailable as error:
-            _log.warning("saga waits for its lease to end", extra={"saga": run.name, "error": str(error)})
-        except Exception:
-            _log.exception("saga failed", extra={"saga": run.name})
+            self._stranded = True
+            _log.warning("saga waits", extra={"saga": run.name, "error": str(error)})
+        return False
 
 
 class LeaseLost(Exception):
@@ -261,85 +247,96 @@ class LeaseLost(Exception):
 class _Run:
     """One saga in the hands of one instance."""
 
-    def __init__(self, database: Database, clock: Clock, owner: str, definition: Saga[Any], position: Position) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, owner: str, definition: Saga[Any], row: asyncpg.Record
+    ) -> None:
         self._database = database
         self._clock = clock
         self._owner = owner
         self._saga = definition
-        self._subject = position.subject
-        self._status = position.status
-        self._done = position.done
-        self._attempts = position.attempts
-        self._step_time = position.step_time
-        self._refusal = position.refusal
+        self._subject: str = row["subject"]
+        self._status: str = row["status"]
+        self._done: int = row["done"]
+        self._attempts: int = row["attempts"]
+        self._step_time: datetime = row["step_time"]
+        self._refusal = Refusal(**json.loads(row["refusal"])) if row["refusal"] else None
 
     @property
     def name(self) -> str:
         return f"{self._saga.kind}/{self._subject}"
 
-    async def carry_on(self, work: Any = None) -> None:
-        """Take step after step until the saga ends, or has to wait; what they work on is read where it is not given."""
-        work = work or await self._saga.load(self._subject)
-        going = True
-        while going and self._status == RUNNING and self._done < len(self._saga.steps):
-            going = await self._do(self._saga.steps[self._done], work)
-        if self._status == RUNNING and going:
+    async def carry_on(self) -> bool:
+        """Take step after step until the saga ends: True; or has to wait: False. LeaseLost, Unavailable."""
+        try:
+            work = await self._saga.load(self._subject)
+            while await self._go_on(work):
+                pass
+        except LeaseLost:
+            raise
+        except Exception as error:
+            await self._wait(error)
+            return False
+        return True
+
+    async def _go_on(self, work: Any) -> bool:
+        """Do what is next; return whether there is more."""
+        if self._status == RUNNING and self._done < len(self._saga.steps):
+            await self._do(self._saga.steps[self._done], work)
+        elif self._status == RUNNING:
             await self._end(DONE, lambda batch: self._saga.complete(work, batch))
-        while going and self._status == UNWINDING and self._done > 0:
-            going = await self._undo(self._saga.steps[self._done - 1], work)
-        if self._status == UNWINDING and going:
+        elif self._done > 0:
+            await self._undo(self._saga.steps[self._done - 1], work)
+        else:
             refusal, undone = self._refusal, self._saga.undone
             assert refusal is not None
             assert undone is not None
             await self._end(UNDONE, lambda batch: undone(work, refusal, batch))
+        return self._status in (RUNNING, UNWINDING)
 
-    async def _do(self, step: Step[Any], work: Any) -> bool:
-        """Take one step; return whether to go on at once."""
+    async def _do(self, step: Step[Any], work: Any) -> None:
+        """Take one step, or turn round; raises what is to be tried again."""
         try:
             await step.do(work)
-        except MercatoError as error:
+        except Exception as error:
             if self._saga.undone is None:
-                await self._wait(step, error)
-                return False
-            if error.definite:
+                raise
+            if isinstance(error, MercatoError) and error.definite:
                 self._refusal = Refusal(step.name, error.reason, error.message)
                 _log.info("saga refused", extra={"saga": self.name, "step": step.name, "reason": error.reason})
                 await self._record(UNWINDING, self._done)
-                return True
-            if self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s):
-                self._refusal = Refusal(step.name, "STEP_TIMED_OUT", f"{step.name} stayed in doubt: {error.message}")
+            elif self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s):
+                why = error.message if isinstance(error, MercatoError) else "internal error"
+                self._refusal = Refusal(step.name, "STEP_TIMED_OUT", f"{step.name} stayed in doubt: {why}")
                 await self._record(UNWINDING, self._done + 1)
-                return True
-            await self._wait(step, error)
-            return False
-        if self._done + 1 < len(self._saga.steps):
-            await self._record(RUNNING, self._done + 1)
+            else:
+                raise
         else:
-            self._done += 1  # recorded with the end
-        return True
+            if self._done + 1 < len(self._saga.steps):
+                await self._record(RUNNING, self._done + 1)
+            else:
+                self._done += 1  # recorded with the end
 
-    async def _undo(self, step: Step[Any], work: Any) -> bool:
-        """Undo one step; return whether to go on at once."""
-        try:
-            if step.undo:
-                await step.undo(work)
-        except MercatoError as error:
-            await self._wait(step, error)
-            return False
+    async def _undo(self, step: Step[Any], work: Any) -> None:
+        """Undo one step; raises what is to be tried again."""
+        if step.undo:
+            await step.undo(work)
         if self._done > 1:
             await self._record(UNWINDING, self._done - 1)
         else:
-            self._done = 0
-        return True
+            self._done = 0  # recorded with the end
 
     async def _end(self, status: str, commit: Callable[[Batch], Awaitable[None]]) -> None:
         batch = Batch()
         batch.add(
             "UPDATE sagas SET status = $3, done = $4, owner = '', update_time = $5, lease_time = $5, error = '',"
-            " attempts = 0 WHERE kind = $1 AND subject = $2 AND owner = $6 AND status = $7",
-            self._saga.kind, self._subject, status, self._done, self._clock.now(), self._owner, self._status,
+            " attempts = 0 WHERE kind = $1 AND subject = $2 AND owner = $6 AND status = $7 RETURNING 1",
+            self._saga.kind, self._subject, status, self._done, self._clock.now(), self._owner, self._status, rows=1,
         )  # fmt: skip
-        await commit(batch)
+        try:
+            await commit(batch)
+        except UnexpectedRows:
+            raise LeaseLost from None
+        self._status = status
         _ended.labels(self._saga.kind, status).inc()
 
     async def _record(self, status: str, done: int) -> None:
@@ -356,21 +353,25 @@ class _Run:
             raise LeaseLost
         self._status, self._done, self._attempts, self._step_time = status, done, 0, now
 
-    async def _wait(self, step: Step[Any], error: MercatoError) -> None:
+    async def _wait(self, error: Exception) -> None:
         """Give the saga back until its next try is due."""
         self._attempts += 1
         now = self._clock.now()
         delay_s = min(FIRST_RETRY_S * 2 ** min(self._attempts - 1, 10), LONGEST_RETRY_S)
-        stuck = self._saga.stuck(self._status, self._attempts)
-        _retried.labels(self._saga.kind, step.name).inc()
+        step = self._saga.step(self._status, self._done)
+        stuck = self._saga.stuck(self._status, self._done, self._attempts)
+        expected = isinstance(error, MercatoError)
+        text = f"{error.reason}: {error.message}" if isinstance(error, MercatoError) else repr(error)
+        _retried.labels(self._saga.kind, step).inc()
         _log.log(
-            logging.ERROR if stuck else logging.WARNING,
+            logging.WARNING if expected and not stuck else logging.ERROR,
             "saga stuck" if stuck else "saga retries",
-            extra={"saga": self.name, "step": step.name, "attempts": self._attempts, "error": error.message},
+            extra={"saga": self.name, "step": step, "attempts": self._attempts, "error": text},
+            exc_info=None if expected else error,
         )
         await self._database.value(
             "UPDATE sagas SET done = $3, attempts = $4, error = $5, update_time = $6, due_time = $7, lease_time = $6,"
             " owner = '' WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
-            self._saga.kind, self._subject, self._done, self._attempts, f"{error.reason}: {error.message}",
+            self._saga.kind, self._subject, self._done, self._attempts, text,
             now, now + timedelta(seconds=delay_s), self._owner, self._status,
         )  # fmt: skip
