@@ -32,7 +32,7 @@ test: $(READY) ## Run every test
 lint: $(READY) ## Check style, import rules and protos
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports --no-timings
+	@$(BIN)/lint-imports
 	@$(BIN)/python protos/generate.py .build/generated
 	@$(BIN)/buf lint .build/protos.binpb
 

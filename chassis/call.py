@@ -21,6 +21,8 @@ class Call:
     deadline: float | None
     """When it has to be done, on the event loop's clock in seconds; None: no deadline of the caller's."""
     trace: Trace
+    ours_to_end: bool = False
+    """Whether we have to end it at its deadline, as gRPC does so only for the caller's own."""
     request_id: str = ""
     """The caller's idempotency key; empty where the method has none."""
     request_digest: bytes = b""
@@ -35,9 +37,15 @@ def current_call() -> Call | None:
     return _CURRENT.get()
 
 
+def begin(call: Call) -> Call:
+    """Make `call` the one this task works for until it ends."""
+    _CURRENT.set(call)
+    return call
+
+
 @contextmanager
 def serving(call: Call) -> Iterator[Call]:
-    """Make `call` the one this task works for."""
+    """Make `call` the one this task works for within the block."""
     token = _CURRENT.set(call)
     try:
         yield call

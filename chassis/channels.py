@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc.aio import ClientCallDetails, Metadata
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from chassis.call import current_call
 from chassis.errors import DeadlineExceeded
@@ -30,11 +30,10 @@ Stub = TypeVar("Stub")
 
 _seconds = Histogram(
     "mercato_client_call_seconds",
-    "Time calls to other services took.",
-    ("method",),
+    "Time calls to other services took, by their end.",
+    ("method", "code"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-_calls = Counter("mercato_client_calls_total", "Calls to other services.", ("method", "code"))
 
 
 def open_channel(target: str, services: Iterable[ServiceDescriptor] = ()) -> grpc.aio.Channel:
@@ -58,6 +57,7 @@ class Channel:
         self._caller = caller
         self._policies = {policy.path: policy for service in services for policy in map(Policy.of, service.methods)}
         self._intercept = client_interceptors()
+        self._observe_s: dict[tuple[str, str], Callable[[float], None]] = {}
 
     def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with one request and one answer."""
@@ -136,11 +136,12 @@ class Channel:
 
     def _trace(self) -> Trace:
         call = current_call()
-        return call.trace.child() if call else Trace.start()
+        return call.trace if call else Trace.start()
 
     def _finish(self, path: str, code: str, duration_s: float) -> None:
-        _seconds.labels(path).observe(duration_s)
-        _calls.labels(path, code).inc()
+        if (path, code) not in self._observe_s:
+            self._observe_s[path, code] = _seconds.labels(path, code).observe
+        self._observe_s[path, code](duration_s)
 
 
 async def _responses(call: Any) -> AsyncGenerator[Any, None]:

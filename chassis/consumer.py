@@ -58,10 +58,7 @@ class Consumer:
         fresh = {delivery.event.id: delivery for delivery in deliveries if delivery.event.id not in known}
         await _ack([each for each in deliveries if fresh.get(each.event.id) is not each])
         try:
-            batch = Batch()
-            for delivery in fresh.values():
-                self._apply(batch, delivery.event)
-            await self._database.commit(batch)
+            await self._database.commit_all([self._effect(delivery.event) for delivery in fresh.values()])
         except Unavailable:
             raise
         except Exception:  # one of them is bad, and this way is found which
@@ -81,11 +78,9 @@ class Consumer:
             event = Event(
                 row["id"], row["source"], row["type"], row["key"], row["event_time"], row["trace"], row["payload"]
             )
-            batch = Batch()
-            batch.add("DELETE FROM dead_letters WHERE id = $1", event.id)
             try:
-                if event.id not in known:
-                    self._apply(batch, event)
+                batch = self._effect(event) if event.id not in known else Batch()
+                batch.add("DELETE FROM dead_letters WHERE id = $1", event.id)
                 await self._database.commit(batch)
                 handled += 1
             except Unavailable:
@@ -101,9 +96,7 @@ class Consumer:
     async def _handle_alone(self, delivery: Delivery) -> None:
         event = delivery.event
         try:
-            batch = Batch()
-            self._apply(batch, event)
-            await self._database.commit(batch)
+            await self._database.commit(self._effect(event))
         except Unavailable:
             raise
         except asyncpg.UniqueViolationError as error:
@@ -122,7 +115,8 @@ class Consumer:
         await self._bury(delivery.event, error, delivery.attempt)
         await delivery.ack()
 
-    def _apply(self, batch: Batch, event: Event) -> None:
+    def _effect(self, event: Event) -> Batch:
+        batch = Batch()
         message_type, handler = self._handlers[event.type]
         call = Call(event.type, self._group, None, Trace.parse(event.trace) or Trace.start())
         with serving(call):
@@ -132,6 +126,7 @@ class Consumer:
                 raise ValueError(f"not a {event.type}") from error
             handler(batch, message, event)
         batch.add("INSERT INTO inbox VALUES ($1, $2)", event.id, self._clock.now())
+        return batch
 
     async def _known(self, ids: list[str]) -> set[str]:
         return {row["id"] for row in await self._database.rows("SELECT id FROM inbox WHERE id = ANY($1)", ids)}

@@ -19,11 +19,12 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
-from chassis.call import Call, current_call, serving
+from chassis.call import Call, begin, current_call
 from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError, ResourceExhausted
 from chassis.idempotency import Requests, digest
+from chassis.logs import call_writer
 from chassis.policy import Policy
 from chassis.status import CODES, DETAILS, to_status
 from chassis.trace import Trace
@@ -36,14 +37,13 @@ ANONYMOUS = "anonymous"
 Context = grpc.aio.ServicerContext[Any, Any]
 Behavior = Callable[[Any, Context], Any]
 
-_log = logging.getLogger("mercato.calls")
+_log = logging.getLogger(__name__)
 _seconds = Histogram(
     "mercato_server_call_seconds",
-    "Time calls were served.",
-    ("method",),
+    "Time calls were served, by their end.",
+    ("method", "code"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-_calls = Counter("mercato_server_calls_total", "Calls served.", ("method", "code"))
 _in_flight = Gauge("mercato_server_calls_in_flight", "Calls being served.")
 
 
@@ -61,16 +61,15 @@ class Limit:
     def __init__(self, most: int) -> None:
         self._most = most
         self._in_flight = 0
+        _in_flight.set_function(lambda: self._in_flight)
 
     def __enter__(self) -> None:
         if self._in_flight >= self._most:
             raise Overloaded(limit=self._most)
         self._in_flight += 1
-        _in_flight.inc()
 
     def __exit__(self, *_: object) -> None:
         self._in_flight -= 1
-        _in_flight.dec()
 
 
 async def build_handler(
@@ -111,30 +110,32 @@ class _Method:
         self._client_streaming = method.client_streaming
         self._request_class = GetMessageClass(method.input_type)
         self._serialize = GetMessageClass(method.output_type).SerializeToString
-        self._observe_s = _seconds.labels(self.path).observe
-        self._count = {code.name: _calls.labels(self.path, code.name).inc for code in grpc.StatusCode}
+        self._write = call_writer("mercato.calls")
+        self._observe_s = {code.name: _seconds.labels(self.path, code.name).observe for code in grpc.StatusCode}
 
     async def enter(self, request: Any, context: Context) -> bytes:
         """Take a call that is answered once."""
-        with serving(self._begin(context)) as call:
-            serve = self.serve_traced if call.trace.sampled else self.serve
-            response: bytes = await serve(request, context)
-            return response
+        call = begin(self._call(context))
+        response: bytes = await (self.serve_traced if call.trace.sampled else self.serve)(request, context)
+        return response
 
     async def enter_stream(self, request: Any, context: Context) -> None:
         """Take a call that is answered with a stream; it is written here, so that it ends in its own task."""
-        with serving(self._begin(context)) as call:
-            serve = self.serve_traced if call.trace.sampled else self.serve
-            async with aclosing(serve(request, context)) as responses:
-                async for response in responses:
-                    await context.write(response)
+        call = begin(self._call(context))
+        serve = self.serve_traced if call.trace.sampled else self.serve
+        async with aclosing(serve(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
 
     async def unary(self, request: Any, context: Context) -> bytes:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             with self._limit:
-                async with asyncio.timeout_at(call.deadline):
+                if call.ours_to_end:
+                    async with asyncio.timeout_at(call.deadline):
+                        response = await self._answer(call, self._request(request), context)
+                else:
                     response = await self._answer(call, self._request(request), context)
             code = "OK"
             return response
@@ -152,7 +153,7 @@ class _Method:
         try:
             with self._limit:
                 async with (
-                    asyncio.timeout_at(call.deadline),
+                    asyncio.timeout_at(call.deadline if call.ours_to_end else None),
                     aclosing(self._behavior(self._request(request), context)) as responses,
                 ):
                     async for response in responses:
@@ -166,16 +167,18 @@ class _Method:
         finally:
             self._finish(code, perf_counter() - started)
 
-    def _begin(self, context: Context) -> Call:
+    def _call(self, context: Context) -> Call:
         metadata = dict(context.invocation_metadata() or ())
         trace = Trace.parse(str(metadata.get(TRACEPARENT, "")))
         remaining_s = context.time_remaining()
+        ours_to_end = remaining_s is None or remaining_s > self._timeout_s
         timeout_s = self._timeout_s if remaining_s is None else min(remaining_s, self._timeout_s)
         return Call(
             method=self.path,
             caller=str(metadata.get(CALLER) or ANONYMOUS),
             deadline=asyncio.get_running_loop().time() + timeout_s,
-            trace=trace.child() if trace else Trace.start(self._trace_ratio),
+            ours_to_end=ours_to_end,
+            trace=trace or Trace.start(self._trace_ratio),
         )
 
     def _request(self, data: Any) -> Any:
@@ -209,9 +212,8 @@ class _Method:
         return self._serialize(response)
 
     def _finish(self, code: str, duration_s: float) -> None:
-        self._observe_s(duration_s)
-        self._count[code]()
-        _log.info("call", extra={"method": self.path, "code": code, "ms": round(duration_s * 1000, 2)})
+        self._observe_s[code](duration_s)
+        self._write({"method": self.path, "code": code, "ms": round(duration_s * 1000, 2)})
 
 
 def _served() -> Call:

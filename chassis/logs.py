@@ -6,6 +6,7 @@ import atexit
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import orjson
@@ -32,21 +33,23 @@ class JsonLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record."""
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "message": record.getMessage(),
-            **self._constant,
-            "logger": record.name,
-        }
+        fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info:
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        self.write(record.levelname, record.name, record.getMessage(), fields)
+        if record.levelno >= logging.ERROR:
+            self.flush()
+
+    def write(self, level: str, logger: str, message: str, fields: dict[str, object]) -> None:
+        """Take one line that never was a record: a fifth of the cost, for what is written with every call."""
+        line: dict[str, object] = {"time": datetime.now(UTC), "level": level, "message": message, **self._constant}
+        line["logger"] = logger
         call = current_call()
         if call is not None:
-            line |= {"trace": call.trace.trace_id, "span": call.trace.span_id, "caller": call.caller}
-        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            line["exception"] = logging.Formatter().formatException(record.exc_info)
-        self._lines.append(orjson.dumps(line, default=str))
-        if record.levelno >= logging.ERROR or len(self._lines) >= FLUSH_LINES:
+            line["trace"], line["span"], line["caller"] = call.trace.trace_id, call.trace.span_id, call.caller
+        line.update(fields)
+        self._lines.append(orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z))
+        if len(self._lines) >= FLUSH_LINES:
             self.flush()
 
     def flush(self) -> None:
@@ -66,3 +69,18 @@ def configure_logs(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[JsonLines(settings)], force=True)
     logging.getLogger("nats").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def call_writer(logger: str) -> Callable[[dict[str, object]], None]:
+    """Return what writes one line about a call, at the level INFO."""
+    log = logging.getLogger(logger)
+    sink = next((handler for handler in logging.getLogger().handlers if isinstance(handler, JsonLines)), None)
+
+    def write(fields: dict[str, object]) -> None:
+        if log.isEnabledFor(logging.INFO):
+            if sink is None:
+                log.info("call", extra=fields)
+            else:
+                sink.write("INFO", logger, "call", fields)
+
+    return write

@@ -36,6 +36,13 @@ def money(minor_units: int, currency: str) -> Money:
     return Money(currency_code=currency, units=sign * units, nanos=sign * rest * NANOS_PER_MINOR)
 
 
+def plain(amount: Money) -> str:
+    """Return an amount as a person reads it: `12.34 GBP`."""
+    amount_minor = minor(amount)
+    sign, (units, rest) = "-" if amount_minor < 0 else "", divmod(abs(amount_minor), 100)
+    return f"{sign}{units}.{rest:02} {amount.currency_code}"
+
+
 def common_currency(amounts: Iterable[tuple[str, Money]]) -> str:
     """Return the one currency of (field, amount) pairs; InvalidArgument names the first field that differs."""
     currency = ""

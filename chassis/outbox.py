@@ -12,7 +12,10 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
+from itertools import chain
 
+import asyncpg
 from google.protobuf.message import Message
 
 from chassis.bus import Bus, Event
@@ -25,6 +28,8 @@ from chassis.trace import Trace
 LOCK = 7_002
 BATCH = 500
 POLL_S = 1.0
+LINGER_S = 0.03
+"""A pass waits so long after it is woken, so that under load many commits share one."""
 RETRY_S = 0.5
 UNSAFE = timedelta(minutes=5)
 """How long the broker may hold what it acknowledged before it is safely on disk; NATS flushes every two minutes."""
@@ -32,7 +37,25 @@ UNSAFE = timedelta(minutes=5)
 LARGEST_BYTES = 900 * 1024
 """No event may be larger: brokers take messages of 1 MiB, and one they refuse would hold up all behind it."""
 
+_TAKE_TURN = (
+    "SELECT turn.mine, unpublished.* FROM (SELECT pg_try_advisory_lock($1) AS mine) AS turn LEFT JOIN LATERAL"
+    " (SELECT position, subject, version, type, payload, create_time, trace FROM events"
+    " WHERE publish_time IS NULL AND turn.mine ORDER BY position LIMIT $2) AS unpublished ON true"
+)
+_END_TURN = (
+    "WITH published AS (UPDATE events SET publish_time = $2"
+    " WHERE publish_time IS NULL AND position = ANY($1::text[]::bigint[]) RETURNING 1)"
+    " SELECT pg_advisory_unlock($3) FROM (SELECT count(*) FROM published) AS done"
+)
+
 _log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=64)
+def _insert(count: int) -> str:
+    """Return what inserts so many events in their order; of several statements in one batch the last would be first."""
+    rows = ", ".join(f"({', '.join(f'${6 * row + column}' for column in range(1, 7))})" for row in range(count))
+    return f"INSERT INTO events (subject, version, type, payload, create_time, trace) VALUES {rows}"  # noqa: S608
 
 
 class EventTooLarge(InvalidArgument):
@@ -57,16 +80,12 @@ class Outbox:
             raise EventTooLarge(subject=subject)
         call = current_call()
         trace = (call.trace if call else Trace.start()).traceparent
-        batch.add(
-            "INSERT INTO events (subject, version, type, payload, create_time, trace)"
-            " SELECT $1, v, t, p, $5, $6 FROM unnest($2::integer[], $3::text[], $4::bytea[]) AS e (v, t, p)",
-            subject,
-            range(version, version + len(events)),
-            [event.DESCRIPTOR.full_name for event in events],
-            payloads,
-            self._clock.now(),
-            trace,
-        )
+        now = self._clock.now()
+        rows = [
+            (subject, number, event.DESCRIPTOR.full_name, payload, now, trace)
+            for number, (event, payload) in enumerate(zip(events, payloads, strict=True), start=version)
+        ]
+        batch.add(_insert(len(rows)), *chain.from_iterable(rows))
 
     def wake(self) -> None:
         """Say that something committed."""
@@ -86,37 +105,38 @@ class Outbox:
                 self._woken.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), POLL_S)
+                await self._clock.sleep(LINGER_S)
 
     async def publish_once(self) -> int:
         """Publish at most one batch of what is unpublished; return how many."""
-        async with self._database.transaction() as connection:
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-            rows = await connection.fetch(
-                "SELECT position, subject, version, type, payload, create_time, trace FROM events"
-                " WHERE publish_time IS NULL ORDER BY position LIMIT $1",
-                BATCH,
-            )
-            if rows:
-                await self._bus.publish(
-                    [
-                        Event(
-                            id=f"{row['subject']}/{row['version']}",
-                            source=self._source,
-                            type=row["type"],
-                            key=row["subject"],
-                            time=row["create_time"],
-                            trace=row["trace"],
-                            payload=row["payload"],
-                        )
-                        for row in rows
-                    ]
-                )
+        async with self._database.connection() as connection:
+            try:
+                rows = await connection.fetch(_TAKE_TURN, LOCK, BATCH)
+                if not rows[0]["mine"]:
+                    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+                    rows = await connection.fetch(_TAKE_TURN, LOCK, BATCH)
+                    await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)  # it was taken twice
+                events = [self._event(row) for row in rows if row["position"] is not None]
+                if events:
+                    await self._bus.publish(events)
                 await connection.execute(
-                    "UPDATE events SET publish_time = $2 WHERE position = ANY($1) AND publish_time IS NULL",
-                    [row["position"] for row in rows],
-                    self._clock.now(),
+                    _END_TURN, [str(row["position"]) for row in rows] if events else [], self._clock.now(), LOCK
                 )
-        return len(rows)
+            except BaseException:
+                connection.terminate()  # and with it its turn
+                raise
+        return len(events)
+
+    def _event(self, row: asyncpg.Record) -> Event:
+        return Event(
+            id=f"{row['subject']}/{row['version']}",
+            source=self._source,
+            type=row["type"],
+            key=row["subject"],
+            time=row["create_time"],
+            trace=row["trace"],
+            payload=row["payload"],
+        )
 
     async def _republish_after_reconnect(self) -> None:
         """A broker that died may have lost what it had not flushed: send that again, consumers know what they had."""

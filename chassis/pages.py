@@ -6,12 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from google.protobuf.message import Message
+
 from chassis.errors import invalid_field
 
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 1000
 
-Item = TypeVar("Item")
+MAX_PAGE_BYTES = 2 * 1024**2
+"""A page ends early when its items are larger together, so that it fits into a message."""
+
+Item = TypeVar("Item", bound=Message)
 
 
 def page_limit(page_size: int) -> int:
@@ -37,5 +42,15 @@ class Page(Generic[Item]):
     @classmethod
     def of(cls, items: Sequence[Item], page_size: int, token: Callable[[Item], str]) -> Page[Item]:
         """Make a page from its items, one more where there are more; a token is what the next page sorts after."""
-        limit = page_limit(page_size)
-        return cls(list(items[:limit]), token(items[limit - 1]) if len(items) > limit else "")
+        count = _fitting(items[: page_limit(page_size)])
+        return cls(list(items[:count]), token(items[count - 1]) if len(items) > count else "")
+
+
+def _fitting(items: Sequence[Message]) -> int:
+    """Return how many of the first fit into a page: at least one, when there is one."""
+    total_bytes = 0
+    for count, item in enumerate(items):
+        total_bytes += item.ByteSize()
+        if total_bytes > MAX_PAGE_BYTES and count:
+            return count
+    return len(items)

@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from chassis.clock import Clock
 from chassis.database import Batch, ConcurrentChange, Database, Deadlock
 from chassis.errors import Aborted, AlreadyExists, NotFound
+from chassis.groupcommit import GroupCommit
 from chassis.idempotency import Requests
 from chassis.outbox import Outbox
 from chassis.pages import Page, page_limit
@@ -33,8 +34,6 @@ Project = Callable[[Batch, State, Message], None]
 """Adds what else one event writes in the same transaction; gets the state after it."""
 
 MAX_TRIES = 20
-MAX_PAGE_BYTES = 2 * 1024**2
-"""A page ends early when its states are larger together, so that it fits into a message."""
 
 
 class EtagMismatch(Aborted):
@@ -53,7 +52,7 @@ class Repository(Generic[State]):
     """The aggregates of one kind, each under its resource name, in a table of their own.
 
     The table has the columns `name text PRIMARY KEY, version integer, state bytea`, and one for each of `columns`, by
-    which it can be filtered.
+    which it can be filtered. With a `group`, changes are written by its one writer.
     """
 
     def __init__(
@@ -67,6 +66,7 @@ class Repository(Generic[State]):
         evolve: Evolve[State],
         project: Project[State] | None = None,
         columns: Mapping[str, Callable[[State], object]] | None = None,
+        group: GroupCommit | None = None,
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -77,6 +77,7 @@ class Repository(Generic[State]):
         self._evolve = evolve
         self._project = project
         self._columns = dict(columns or {})
+        self._writer = group or database
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._has_etag = "etag" in state.DESCRIPTOR.fields_by_name
         names = ["name", "version", "state", *self._columns]
@@ -121,9 +122,7 @@ class Repository(Generic[State]):
             f"SELECT name, version, state FROM {self._table} WHERE name > $1{conditions} ORDER BY name LIMIT $2",  # noqa: S608
             page_token, page_limit(page_size) + 1, *filters.values(),
         )  # fmt: skip
-        limit = _fitting([len(row["state"]) for row in rows], page_limit(page_size))
-        states = [self._parse(row).state for row in rows[:limit]]
-        return Page(states, rows[limit - 1]["name"] if len(rows) > limit else "")
+        return Page.of([self._parse(row).state for row in rows], page_size, lambda state: str(state.name))  # type: ignore[attr-defined]
 
     async def create(
         self, name: str, events: Iterable[Message], respond: Callable[[State], Response], also: Batch | None = None
@@ -149,17 +148,20 @@ class Repository(Generic[State]):
         etag: str = "",
         absent: bool = False,
         also: Batch | None = None,
+        known: State | None = None,
     ) -> Response:
         """Change an aggregate: `decide` reads its state and returns what happens, `respond` makes the answer.
 
         `decide` may be called again when others change the aggregate at once. NotFound when there is none, unless
         `absent` allows it to begin with this change. With an `etag`, EtagMismatch when it is another version's. What
-        `also` holds commits together with the change.
+        `also` holds commits together with the change. A state that is `known`, with its etag, spares reading it: where
+        it has changed since, nothing is written, and it is read after all.
         """
         turn: AbstractAsyncContextManager[None] = nullcontext()
         for _ in range(MAX_TRIES):
             async with turn:
-                before = await self._load(name)
+                before = self._taken(known) if known is not None else await self._load(name)
+                known = None
                 if before is None:
                     if not absent:
                         raise NotFound(name=name)
@@ -197,7 +199,7 @@ class Repository(Generic[State]):
     async def commit(self, batch: Batch, response: Message) -> None:
         """Commit what was saved into a batch, with the answer to the call; RequestRepeated, ConcurrentChange."""
         self._requests.store(batch, response)
-        await self._database.commit(batch)
+        await self._writer.commit(batch)
         self._outbox.wake()
 
     async def rebuild(self, name: str) -> State:
@@ -210,6 +212,11 @@ class Repository(Generic[State]):
             state.etag = str(len(rows))  # type: ignore[attr-defined]
         return state
 
+    def _taken(self, known: State) -> Versioned[State]:
+        state = self._type()
+        state.CopyFrom(known)
+        return Versioned(state, int(known.etag))  # type: ignore[attr-defined]
+
     async def _load(self, name: str) -> Versioned[State] | None:
         row = await self._database.row(
             f"SELECT name, version, state FROM {self._table} WHERE name = $1",  # noqa: S608
@@ -219,16 +226,6 @@ class Repository(Generic[State]):
 
     def _parse(self, row: asyncpg.Record) -> Versioned[State]:
         return Versioned(self._type.FromString(row["state"]), row["version"])
-
-
-def _fitting(sizes: Sequence[int], most: int) -> int:
-    """Return how many of the first fit into a page: at least one, at most `most`."""
-    total_bytes = 0
-    for count, size in enumerate(sizes[:most]):
-        total_bytes += size
-        if total_bytes > MAX_PAGE_BYTES and count:
-            return count
-    return most
 
 
 def parse_event(full_name: str, payload: bytes) -> Message:

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 from prometheus_client import Counter
 
-from chassis.call import Call, current_call, serving
+from chassis.call import Call, begin, current_call
 from chassis.clock import Clock
 from chassis.database import Batch, Database, UnexpectedRows
 from chassis.errors import MercatoError, Unavailable
@@ -105,6 +105,42 @@ class LiveSaga:
     update_time: datetime
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far one saga is."""
+
+    kind: str
+    subject: str
+    status: str
+    done: int
+    """Steps done and not yet undone."""
+    attempts: int
+    """Tries of the current step that failed."""
+    refusal: Refusal | None
+    step_time: datetime
+    """Since when it is at the current step."""
+    trace: Trace
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        return f"{self.kind}/{self.subject}"
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> Position:
+        """Read it from its row."""
+        return cls(
+            kind=row["kind"],
+            subject=row["subject"],
+            status=row["status"],
+            done=row["done"],
+            attempts=row["attempts"],
+            refusal=Refusal(**json.loads(row["refusal"])) if row["refusal"] else None,
+            step_time=row["step_time"],
+            trace=Trace.parse(row["trace"]) or Trace.start(),
+        )
+
+
 class Sagas:
     """Carries sagas on; one for each instance."""
 
@@ -115,17 +151,24 @@ class Sagas:
         self._definitions: Mapping[str, Saga[Any]] = {definition.kind: definition for definition in definitions}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
-        self._stranded = True
+        self._stranded_time: datetime | None = clock.now()
+        """Leases we took before are of sagas that we do not carry on: from before a crash, or an outage."""
 
-    def begin(self, batch: Batch, kind: str, subject: str) -> None:
-        """Add the start of a saga to what commits; call `wake` afterwards."""
+    def begin(self, batch: Batch, kind: str, subject: str) -> Callable[[Any], None]:
+        """Add the start of a saga to what commits.
+
+        Returns what to call after the commit, with what the steps work on: it carries the saga on at once.
+        """
         call = current_call()
         trace = call.trace if call else Trace.start()
         now = self._clock.now()
+        ours = len(self._tasks) < AT_ONCE
         batch.add(
-            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, '', $3)",
-            kind, subject, now, trace.traceparent,
+            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, $5, $6)",
+            kind, subject, now, trace.traceparent, self._owner if ours else "", now + LEASE if ours else now,
         )  # fmt: skip
+        position = Position(kind, subject, RUNNING, 0, 0, None, now, trace)
+        return lambda work: self._launch(position, work) if ours else self.wake()
 
     def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
         """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
@@ -157,20 +200,14 @@ class Sagas:
     async def _look(self) -> None:
         """Carry on what is due."""
         try:
-            if self._stranded:
-                self._stranded = False
-                await self._give_back()
+            if self._stranded_time:
+                before, self._stranded_time = self._stranded_time, None
+                await self._give_back(before)
             for row in await self._claim(AT_ONCE - len(self._tasks)):
-                name = f"{row['kind']}/{row['subject']}"
-                self._tasks[name] = task = asyncio.create_task(self._carry_on(row))
-                task.add_done_callback(lambda _, name=name: self._ended(name))  # type: ignore[misc]
+                self._launch(Position.of(row))
         except Unavailable as error:
-            self._stranded = True
+            self._stranded_time = self._clock.now()
             _log.warning("sagas wait", extra={"error": str(error)})
-
-    def _ended(self, name: str) -> None:
-        del self._tasks[name]
-        self._woken.set()
 
     async def _stop(self) -> None:
         """Leave off; others need not wait for the leases to end."""
@@ -178,16 +215,15 @@ class Sagas:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._stranded = True
         with suppress(Unavailable):
-            await self._give_back()
+            await self._give_back(self._clock.now())
 
-    async def _give_back(self) -> None:
-        """End this instance's leases of sagas that it does not carry on now."""
+    async def _give_back(self, before: datetime) -> None:
+        """End the leases this instance took before, other than of sagas that it carries on."""
         await self._database.value(
             "UPDATE sagas SET owner = '', lease_time = $2 WHERE status IN ('running', 'unwinding') AND owner = $1"
-            " AND kind || '/' || subject <> ALL ($3)",
-            self._owner, self._clock.now(), list(self._tasks),
+            " AND lease_time <= $3 AND kind || '/' || subject <> ALL ($4)",
+            self._owner, self._clock.now(), before + LEASE, list(self._tasks),
         )  # fmt: skip
 
     async def live(self, most: int) -> list[LiveSaga]:
@@ -224,17 +260,27 @@ class Sagas:
             self._owner, now + LEASE, now, list(self._definitions), most, list(self._tasks),
         )  # fmt: skip
 
-    async def _carry_on(self, row: asyncpg.Record) -> None:
-        run = _Run(self._database, self._clock, self._owner, self._definitions[row["kind"]], row)
-        trace = Trace.parse(row["trace"]) or Trace.start()
-        with serving(Call(f"/saga/{row['kind']}", self._owner, None, trace)):
-            try:
-                await run.carry_on()
-            except LeaseLost:
-                _log.info("saga is another's", extra={"saga": run.name})
-            except Unavailable as error:
-                self._stranded = True
-                _log.warning("saga waits", extra={"saga": run.name, "error": str(error)})
+    def _launch(self, position: Position, work: Any = None) -> None:
+        if position.name not in self._tasks:
+            self._tasks[position.name] = task = asyncio.create_task(self._carry_on(position, work))
+            task.add_done_callback(lambda _: self._landed(position.name))
+
+    def _landed(self, name: str) -> None:
+        if len(self._tasks) >= AT_ONCE or self._stranded_time:  # others may have had to wait
+            self._woken.set()
+        del self._tasks[name]
+
+    async def _carry_on(self, position: Position, work: Any) -> None:
+        run = _Run(self._database, self._clock, self._owner, self._definitions[position.kind], position)
+        begin(Call(f"/saga/{position.kind}", self._owner, None, position.trace))
+        try:
+            await run.carry_on(work)
+        except LeaseLost:
+            _log.info("saga is another's", extra={"saga": run.name})
+            self._woken.set()  # or it was turned round, and is for anybody to take
+        except Unavailable as error:
+            self._stranded_time = self._clock.now()
+            _log.warning("saga waits", extra={"saga": run.name, "error": str(error)})
 
 
 class LeaseLost(Exception):
@@ -244,28 +290,26 @@ class LeaseLost(Exception):
 class _Run:
     """One saga in the hands of one instance."""
 
-    def __init__(
-        self, database: Database, clock: Clock, owner: str, definition: Saga[Any], row: asyncpg.Record
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, owner: str, definition: Saga[Any], position: Position) -> None:
         self._database = database
         self._clock = clock
         self._owner = owner
         self._saga = definition
-        self._subject: str = row["subject"]
-        self._status: str = row["status"]
-        self._done: int = row["done"]
-        self._attempts: int = row["attempts"]
-        self._step_time: datetime = row["step_time"]
-        self._refusal = Refusal(**json.loads(row["refusal"])) if row["refusal"] else None
+        self.name = position.name
+        self._subject = position.subject
+        self._status = position.status
+        self._done = position.done
+        self._attempts = position.attempts
+        self._step_time = position.step_time
+        self._refusal = position.refusal
 
-    @property
-    def name(self) -> str:
-        return f"{self._saga.kind}/{self._subject}"
+    async def carry_on(self, work: Any = None) -> None:
+        """Take step after step until the saga ends or has to wait; LeaseLost, Unavailable.
 
-    async def carry_on(self) -> None:
-        """Take step after step until the saga ends, or has to wait; LeaseLost, Unavailable."""
+        What the steps work on is read where it is not given.
+        """
         try:
-            work = await self._saga.load(self._subject)
+            work = work or await self._saga.load(self._subject)
             while await self._go_on(work):
                 pass
         except LeaseLost:
@@ -340,9 +384,9 @@ class _Run:
         written = await self._database.value(
             "UPDATE sagas SET status = $3, done = $4, refusal = $5, attempts = 0, error = '', step_time = $6,"
             " update_time = $6, lease_time = $7 WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9"
-            " AND done = ANY($10) RETURNING 1",
+            " AND done IN ($4, $10) RETURNING 1",
             self._saga.kind, self._subject, status, done, json.dumps(vars(self._refusal)) if self._refusal else None,
-            now, now + LEASE, self._owner, self._status, [self._done, done],
+            now, now + LEASE, self._owner, self._status, self._done,
         )  # fmt: skip
         if not written:
             raise LeaseLost

@@ -27,7 +27,7 @@ class Settings:
     database_url: str = ""
     nats_url: str = "nats://127.0.0.1:4222"
     targets: Mapping[str, str] = field(default_factory=dict)
-    max_concurrent_calls: int = 256
+    max_concurrent_calls: int = 1000
     drain_s: float = 0.5
     grace_s: float = 10.0
     trace_ratio: float = 0.0
@@ -49,7 +49,7 @@ class Settings:
             database_url=read.text("MERCATO_DATABASE_URL", ""),
             nats_url=read.text("MERCATO_NATS_URL", "nats://127.0.0.1:4222"),
             targets=read.pairs("MERCATO_TARGETS"),
-            max_concurrent_calls=read.whole("MERCATO_MAX_CONCURRENT_CALLS", 256),
+            max_concurrent_calls=read.whole("MERCATO_MAX_CONCURRENT_CALLS", 1000),
             drain_s=read.number("MERCATO_DRAIN_S", 0.5),
             grace_s=read.number("MERCATO_GRACE_S", 10.0),
             trace_ratio=read.share("MERCATO_TRACE_RATIO", 0.0),

@@ -26,7 +26,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the command; what a person can act on is told without a traceback."""
     try:
-        build()()
+        build()(prog_name="mercato")
     except FleetError as error:
         Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)

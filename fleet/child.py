@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -13,14 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from fleet.backoff import Backoff
 from fleet.lifetime import end_with_parent
 
 HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 """The signals that wake the supervisor."""
 
 _PR_SET_NAME = 15
-_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
-_STEADY_AFTER_S = 10.0
 _NEVER = float("inf")
 
 
@@ -46,7 +46,7 @@ class Child:
         self._log = log
         self._grace_s = grace_s
         self._stop_signal = stop_signal
-        self._crashes = 0
+        self._backoff = Backoff()
         self._born = 0.0
         self._asked = False
         self._start_due = 0.0
@@ -90,19 +90,14 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
 
     def ended(self) -> float:
-        """Note that the process is gone; returns after how many seconds it is to start again, if it is wanted.
-
-        At once when it was asked to end or ended for the first time, then later and later while it does not stay.
-        """
-        if self._asked or time.monotonic() - self._born >= _STEADY_AFTER_S:
-            self._crashes = 0
-        delay_s = min(_FIRST_DELAY_S * 2 ** (self._crashes - 1), _LONGEST_DELAY_S) if self._crashes else 0.0
-        self._crashes += not self._asked
+        """Note that the process is gone; returns after how many seconds it is to start again, if it is wanted."""
+        now = time.monotonic()
+        delay_s = 0.0 if self._asked else self._backoff.delay_s(lived_s=now - self._born)
         self.restarts += self.wanted
         self.pid = None
         self._asked = False
         self._kill_due = _NEVER
-        self._start_due = time.monotonic() + delay_s
+        self._start_due = now + delay_s
         return delay_s
 
     def _start(self) -> None:
@@ -118,6 +113,7 @@ class Child:
     def _become(self, supervisor: int) -> NoReturn:
         """In the fork: let go of all that is the supervisor's, run, and end without the supervisor's clean-up."""
         code = 1
+        atexit._clear()
         try:
             signal.set_wakeup_fd(-1)
             for number in HANDLED:
@@ -132,10 +128,11 @@ class Child:
             self._run()
             code = 0
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            code = _exit_code(end)
         except BaseException:
             traceback.print_exc()
         finally:
+            atexit._run_exitfuncs()
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -148,6 +145,13 @@ def _close_all_but_standard() -> None:
         if descriptor > 2:
             with contextlib.suppress(OSError):  # the listing's own is closed already
                 os.close(descriptor)
+
+
+def _exit_code(end: SystemExit) -> int:
+    """As the interpreter does: a number is the code, anything else but None is a message."""
+    if isinstance(end.code, str):
+        sys.stderr.write(f"{end.code}\n")
+    return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 def _set_title(name: str) -> None:

@@ -19,8 +19,9 @@ from fleet import plan as plans
 from fleet.errors import FleetError
 from fleet.plan import Plan
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 60.0
 _LOG_LINES = 200
+_FOLLOW_EVERY_S = 0.1
 
 Timeout = Annotated[float, typer.Option("--timeout", metavar="S", min=0, help="Give up after so many seconds.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -65,10 +66,10 @@ def up(
     console.print(screen.addresses(plan), soft_wrap=True)
 
 
-def down() -> None:
+def down(timeout_s: Timeout = _TIMEOUT_S) -> None:
     """End the suite, the gateway first and the engines last; leave no process behind."""
     _, home = plans.locate(os.environ, Path.cwd())
-    _say("\n".join(lifecycle.down(home)) or "Nothing was running.")
+    _say("\n".join(lifecycle.down(home, timeout_s)) or "Nothing was running.")
 
 
 def ps(as_json: Json = False) -> None:
@@ -155,6 +156,8 @@ def _count(text: str) -> tuple[str, int]:
 
 
 def _lines(folder: Path, service: str | None, newest: int, follow: bool) -> Iterator[logs.Line]:
-    yield from logs.read(folder, service, newest)
-    if follow:
-        yield from logs.follow(folder, service)
+    reader = logs.Reader(folder, service)
+    yield from reader.read(newest)
+    while follow:
+        yield from reader.read()
+        time.sleep(_FOLLOW_EVERY_S)

@@ -27,6 +27,10 @@ class NotRunningError(FleetError):
         super().__init__("the fleet is not running; start it with `mercato up`")
 
 
+class NotAnsweringError(FleetError):
+    """The supervisor is there but does not answer."""
+
+
 def call(home: Path, do: str, *, timeout_s: float = _ANSWER_TIMEOUT_S, **arguments: object) -> Any:
     """Ask the supervisor of the fleet in `home`; FleetError says what it refused."""
     with socket.socket(socket.AF_UNIX) as connection, _short(home) as folder:
@@ -38,7 +42,7 @@ def call(home: Path, do: str, *, timeout_s: float = _ANSWER_TIMEOUT_S, **argumen
         except (FileNotFoundError, ConnectionError):
             raise NotRunningError from None
         except TimeoutError:
-            raise FleetError(f"the supervisor did not answer `{do}` within {timeout_s:.0f} s") from None
+            raise NotAnsweringError(f"the supervisor did not answer `{do}` within {timeout_s:.0f} s") from None
     if not line:
         raise NotRunningError
     answer = json.loads(line)

@@ -18,10 +18,10 @@ async def answers(url: str) -> bool:
     """Whether the server lets a client in now: it listens a little before it does. FleetError where it never will."""
     try:
         connection = await asyncpg.connect(url, timeout=_CONNECT_TIMEOUT_S)
-    except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+    except (ConnectionError, TimeoutError, asyncpg.CannotConnectNowError):
         return False
-    except (asyncpg.PostgresError, ValueError) as error:
-        raise FleetError(f"PostgreSQL refuses the connection: {error}") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise FleetError(f"cannot connect to PostgreSQL: {error}") from error
     await connection.close()
     return True
 

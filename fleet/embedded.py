@@ -17,7 +17,7 @@ from fleet import postgres as postgres_server
 from fleet.errors import FleetError
 from fleet.waiting import until
 
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 
 

@@ -23,7 +23,7 @@ from fleet.waiting import until
 _WATCH_S = 0.2
 _HOPELESS_AFTER_RESTARTS = 3
 _LOG_LINES = 15
-_NATS_PORT = 4222
+_ENGINES = {"postgres": 5432, "nats": 4222}  # and their usual ports
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,26 @@ async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float) -> boo
             _start_supervisor(plan)
         plan = Plan.load(home)
         deadline = time.monotonic() + timeout_s
-        await until_ready(plan, ["postgres", "nats"], deadline)
+        await until_ready(plan, _ENGINES, deadline)
         await databases.provide(plan.postgres_url, [plan.database_url(service) for service in plan.services])
-        wanted = [child["name"] for child in _children(home)]
-        missing = [service for service in plan.services if not any(name.startswith(f"{service}/") for name in wanted)]
-        wanted += control.call(home, "scale", counts=dict.fromkeys(missing, 1))
-        await until_ready(plan, wanted, deadline)
+        children = _children(home)
+        present = {child["name"].partition("/")[0] for child in children}
+        missing = [service for service in plan.services if service not in present]
+        wanted = control.call(home, "scale", counts=dict.fromkeys(missing, 1))
+        staying = [child["name"] for child in children if child["state"] != "stopping"]
+        await until_ready(plan, [*staying, *wanted], deadline)
     return started
 
 
-def down(home: Path) -> list[str]:
-    """End a fleet, its front first and its engines last, and what is left of one; says what was ended."""
+def down(home: Path, timeout_s: float) -> list[str]:
+    """End a fleet, its front first and its engines last; by force what is left after the time. Says what it ended."""
     if not home.exists():
         return []
     with _alone(home):
         steps: list[str] = []
-        with contextlib.suppress(control.NotRunningError):
-            steps = control.call(home, "down")
-            processes.wait_ended(home)
+        with contextlib.suppress(control.NotRunningError, control.NotAnsweringError):
+            steps = control.call(home, "down", timeout_s=timeout_s)
+            processes.wait_ended(processes.of_fleet(home))
         return steps + [f"killed {process.pid}, a leftover" for process in processes.end_leftovers(home)]
 
 
@@ -130,8 +132,17 @@ async def _until_answers(plan: Plan, name: str) -> None:
     elif name == "postgres":
         await until(lambda: databases.answers(plan.postgres_url))
     else:
-        server = urlsplit(plan.nats_url.partition(",")[0])
-        await until(lambda: ports.listens(server.hostname or "", server.port or _NATS_PORT))
+        host, _, port = _address(plan, name).rpartition(":")
+        await until(lambda: ports.listens(host, int(port)))
+
+
+def _address(plan: Plan, name: str) -> str:
+    if "/" in name:
+        return plan.slot(name).address
+    if name not in _ENGINES:
+        return ""
+    url = urlsplit((plan.postgres_url if name == "postgres" else plan.nats_url).partition(",")[0])
+    return f"{url.hostname}:{url.port or _ENGINES[name]}"
 
 
 async def _replace(plan: Plan, do: str, name: str, timeout_s: float) -> list[str]:
@@ -155,17 +166,17 @@ async def _replace(plan: Plan, do: str, name: str, timeout_s: float) -> list[str
 
 async def _member(plan: Plan, child: dict[str, Any]) -> Member:
     name, pid = child["name"], child["pid"]
-    engines = {"postgres": plan.postgres_port, "nats": plan.nats_port}
-    address = plan.slot(name).address if "/" in name else f"{ports.LOOPBACK}:{engines[name]}" if name in engines else ""
+    is_instance = "/" in name
+    address = _address(plan, name)
     return Member(
         name=name,
         state=child["state"],
         pid=pid,
         address=address,
-        health=await health.state(address) if "/" in name else "",
+        health=await health.state(address) if is_instance else "",
         restarts=child["restarts"],
         uptime_s=time.time() - child["started_at"] if pid else 0.0,
-        pss_bytes=processes.pss_bytes(pid, with_children=name in engines) if pid else 0,
+        pss_bytes=processes.pss_bytes(pid, with_children=name in _ENGINES) if pid else 0,
     )
 
 
@@ -200,7 +211,8 @@ def _start_supervisor(plan: Plan) -> None:
 def _not_ready(plan: Plan, name: str, what: str) -> FleetError:
     log = plan.home / "logs" / f"{name.replace('/', '-')}.log"
     end = logs.last(log, _LOG_LINES)
-    return FleetError(f"{name} {what}; " + (f"the end of {log}:\n{end}" if end else "it wrote no log"))
+    why = f"the end of {log}:\n{end}" if end else "it wrote no log"
+    return FleetError(f"{name} at {_address(plan, name)} {what}; {why}")
 
 
 @contextlib.contextmanager

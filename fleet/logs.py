@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 import json
+import os
 import re
 import shutil
-import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 _LARGEST_BYTES = 32 * 1024 * 1024
-_POLL_S = 0.1
 _BEGINNING = datetime.fromtimestamp(0, UTC)
 _ENGINE_LINE = re.compile(
     r"(?:\[\d+\] )?(?P<day>\d{4}[-/]\d\d[-/]\d\d) (?P<clock>\d\d:\d\d:\d\d\.\d+)(?: UTC \[\d+\])? "
@@ -40,22 +38,21 @@ class Line:
         return json.dumps(named | self.fields)
 
 
-def read(folder: Path, service: str | None = None, newest: int | None = None) -> list[Line]:
-    """The `newest` lines, or all, of one service or of all, oldest first."""
-    merged = heapq.merge(*(_lines(file) for file in _files(folder, service)), key=lambda line: line.time)
-    return list(deque(merged, newest))
+class Reader:
+    """Reads the logs of one service, or of all, from where it left off; also of processes that begin later."""
 
+    def __init__(self, folder: Path, service: str | None = None) -> None:
+        self._folder = folder
+        self._service = service
+        self._tails: dict[Path, _Tail] = {}
 
-def follow(folder: Path, service: str | None = None) -> Iterator[Line]:
-    """Lines written from now on, without end; those found together in the order of their time."""
-    tails = {file: _Tail(file, from_end=True) for file in _files(folder, service)}
-    while True:
-        for file in _files(folder, service):
-            tails.setdefault(file, _Tail(file, from_end=False))
-        found = [line for tail in tails.values() for line in tail.new_lines()]
-        yield from sorted(found, key=lambda line: line.time)
-        if not found:
-            time.sleep(_POLL_S)
+    def read(self, newest: int | None = None) -> list[Line]:
+        """The `newest` lines, or all, that were not read yet, oldest first."""
+        for file in sorted(self._folder.glob("*.log")):
+            if self._service in (None, _service(file)):
+                self._tails.setdefault(file, _Tail(file))
+        found = [line for tail in self._tails.values() for line in tail.read(newest)]
+        return list(deque(sorted(found, key=lambda line: line.time), newest))
 
 
 def last(file: Path, count: int) -> str:
@@ -76,56 +73,35 @@ def keep_small(folder: Path) -> None:
 
 
 class _Tail:
-    """What is added to one file."""
+    """What was added to one file since it was read last."""
 
-    def __init__(self, file: Path, *, from_end: bool) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._position = file.stat().st_size if from_end else 0
-        self._before = _blank(file)
+        self._position = 0
+        self._before = Line(_BEGINNING, "", _service(file), "")
 
-    def new_lines(self) -> list[Line]:
-        with self._file.open(errors="replace") as stream:
-            if self._file.stat().st_size < self._position:  # moved aside because it was large
+    def read(self, newest: int | None) -> list[Line]:
+        with self._file.open("rb") as stream:
+            if stream.seek(0, os.SEEK_END) < self._position:  # moved aside because it was large
                 self._position = 0
             stream.seek(self._position)
-            lines = list(_whole_lines(stream))
-            self._position = stream.tell()
-        parsed = []
-        for text in lines:
+            texts = deque(self._whole_lines(stream), newest)
+        lines = []
+        for text in texts:
             self._before = _parse(text, self._before)
-            parsed.append(self._before)
-        return parsed
+            lines.append(self._before)
+        return lines
 
-
-def _whole_lines(stream: TextIO) -> Iterator[str]:
-    """Lines that are written to their end; leaves the stream before one that is not."""
-    while True:
-        start = stream.tell()
-        text = stream.readline()
-        if not text.endswith("\n"):
-            stream.seek(start)
-            return
-        yield text
-
-
-def _files(folder: Path, service: str | None) -> list[Path]:
-    return [file for file in sorted(folder.glob("*.log")) if service in (None, file.stem, _service(file))]
+    def _whole_lines(self, stream: BinaryIO) -> Iterator[str]:
+        for text in stream:
+            if not text.endswith(b"\n"):  # still being written: read the next time
+                return
+            self._position += len(text)
+            yield text.decode(errors="replace")
 
 
 def _service(file: Path) -> str:
     return re.sub(r"-\d+$", "", file.stem)
-
-
-def _blank(file: Path) -> Line:
-    return Line(_BEGINNING, "", _service(file), "")
-
-
-def _lines(file: Path) -> Iterable[Line]:
-    before = _blank(file)
-    with file.open(errors="replace") as stream:
-        for text in stream:
-            before = _parse(text, before)
-            yield before
 
 
 def _parse(text: str, before: Line) -> Line:

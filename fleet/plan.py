@@ -135,12 +135,12 @@ def make(
         raise FleetError(f"found no services: expected {root}/services/<name>/__main__.py")
     if wrong := [name for name in services if not _NAME.fullmatch(name)]:
         raise FleetError(f"services/{wrong[0]}: a service's name is lower-case letters, digits and underscores")
+    http_port = _front_port("MERCATO_HTTP_PORT", http_port, environment, FRONT_HTTP_PORT)
+    grpc_port = _front_port("MERCATO_GRPC_PORT", grpc_port, environment, FRONT_GRPC_PORT)
     try:
         settings = Settings.from_environment("fleet", environment)
     except InvalidSetting as error:
         raise FleetError(str(error)) from error
-    http_port = _front_port("MERCATO_HTTP_PORT", http_port, environment, FRONT_HTTP_PORT)
-    grpc_port = _front_port("MERCATO_GRPC_PORT", grpc_port, environment, FRONT_GRPC_PORT)
     block = iter(ports.free_block(2 + 3 * SLOTS * len(services)))
     postgres_url, nats_url = environment.get("MERCATO_POSTGRES_URL"), environment.get("MERCATO_NATS_URL")
     postgres_port = None if postgres_url else next(block)

@@ -97,7 +97,7 @@ def _give_up_root() -> None:
     uid, gid = status.st_uid, status.st_gid
     if uid == 0:
         uid, gid = _unprivileged_user()
-        for path in (Path(), Path("password")):
+        for path in (Path(), *Path().rglob("*")):
             os.chown(path, uid, gid)
     os.setgroups([])
     os.setgid(gid)

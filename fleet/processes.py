@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ MARK = "_MERCATO_FLEET"
 """The environment variable that every process of a fleet carries from its start: the fleet's home."""
 
 _END_TIMEOUT_S = 10.0
+_POLL_S = 0.02
 
 
 def pss_bytes(pid: int, *, with_children: bool = False) -> int:
@@ -31,15 +33,16 @@ def of_fleet(home: Path) -> list[psutil.Process]:
     found = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == str(home):
+            if process.environ().get(MARK) == str(home):
                 found |= {process, *process.children(recursive=True)}  # PostgreSQL's own children hide their mark
     return sorted(found, key=lambda process: process.pid)
 
 
-def wait_ended(home: Path, timeout_s: float = _END_TIMEOUT_S) -> list[psutil.Process]:
-    """Wait until no process of the fleet is left; returns those that are after the time."""
-    _, alive = psutil.wait_procs(of_fleet(home), timeout_s)
-    return list(alive)
+def wait_ended(processes: Iterable[psutil.Process], timeout_s: float = _END_TIMEOUT_S) -> None:
+    """Wait until they are gone, for a limited time; one that only its parent has yet to take note of is."""
+    deadline = time.monotonic() + timeout_s
+    while any(_lives(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def end_leftovers(home: Path) -> list[psutil.Process]:
@@ -47,6 +50,13 @@ def end_leftovers(home: Path) -> list[psutil.Process]:
     leftovers = of_fleet(home)
     for process in leftovers:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(leftovers, _END_TIMEOUT_S)
+            process.kill()
+    wait_ended(leftovers)
     return leftovers
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -58,7 +58,7 @@ def addresses(plan: Plan) -> Text:
         return Text("There is no gateway; call the services at their addresses above.")
     first = plan.slots[FRONT][0]
     usual = {FRONT_HTTP_PORT: first.http_port, FRONT_GRPC_PORT: first.port}
-    lines = [f"Not at port {port} but at {now}, for gateway/1." for port, now in usual.items() if now != port]
+    lines = [f"The gateway listens on {now}, not on the usual {port}." for port, now in usual.items() if now != port]
     lines += [
         f"HTTP   http://localhost:{first.http_port}/v1/products",
         f"API    http://localhost:{first.http_port}/openapi.json",
@@ -70,11 +70,11 @@ def addresses(plan: Plan) -> Text:
 
 def log_line(line: Line) -> Text:
     """Time of day (UTC), level, service and message; the rest dimmed."""
-    rest = " ".join(f"{name}={value}" for name, value in line.fields.items())
+    rest = " ".join(f"{name}={value}" for name, value in line.fields.items() if name != "instance")
     return Text.assemble(
         (line.time.strftime("%H:%M:%S.%f")[:-3] + " ", "dim"),
         (f"{line.level:7} ", _STYLES.get(line.level, "")),
-        (f"{line.service:13} ", "cyan"),
+        (f"{line.fields.get('instance', line.service):15} ", "cyan"),
         f"{line.message} ",
         (rest, "dim"),
     )

@@ -5,6 +5,7 @@ One thread, no event loop and no grpc object: what it forks must inherit none of
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -13,7 +14,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -46,25 +47,20 @@ class Supervisor:
 
     def run(self) -> None:
         """Go to the background as soon as clients can connect; serve until a signal or a command ends it all."""
-        with control.listening(self._plan.home) as listener, selectors.DefaultSelector() as selector:
+        with control.listening(self._plan.home) as listener:
             if os.fork():
                 os._exit(0)
-            selector.register(listener, selectors.EVENT_READ, self._accept)
-            woken, wake = socket.socketpair()
-            for end in (woken, wake):
-                end.setblocking(False)
-            selector.register(woken, selectors.EVENT_READ, self._signalled)
-            signal.set_wakeup_fd(wake.fileno())
-            for number in HANDLED:
-                signal.signal(number, lambda *_: None)
-            for engine in self._engines:
-                engine.wanted = True
-                engine.tick()
-            for service in self._warm.preload(self._plan.services):
-                _say("ERROR", f"{service} cannot be imported")
-            while not self._ending:
-                self._turn(selector)
-            steps = self._end(selector)
+            with selectors.DefaultSelector() as selector, _signals() as woken:
+                selector.register(listener, selectors.EVENT_READ, self._accept)
+                selector.register(woken, selectors.EVENT_READ, self._signalled)
+                for engine in self._engines:
+                    engine.wanted = True
+                    engine.tick()
+                for service in self._warm.preload(self._plan.services):
+                    _say("ERROR", f"{service} cannot be imported")
+                while not self._ending:
+                    self._turn(selector)
+                steps = self._end(selector)
         for connection in self._asked_to_end_by:
             with connection:
                 control.answer(connection, result=steps)
@@ -199,6 +195,19 @@ class Supervisor:
         if not running:
             raise FleetError(f"{name} is not running")
         return running
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket that yields the number of each signal as a byte."""
+    woken, wake = socket.socketpair()
+    with woken, wake:
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno())
+        for number in HANDLED:
+            signal.signal(number, lambda *_: None)
+        yield woken
+        signal.set_wakeup_fd(-1)
 
 
 def _engines(plan: Plan) -> list[Child]:

@@ -31,8 +31,8 @@ from loadtest.overhead import Overhead
 from loadtest.plan import Identity, Options, plan
 from loadtest.plan import Plan as TradePlan
 
-_DURATION_S = 15.0
-_MOST_ORDERS = 2000
+DURATION_S = 15.0
+MOST_ORDERS = 2000
 _CONCURRENCY = 32
 _POLL_S = 0.05
 _AIM_ORDERS_PER_S, _AIM_RATIO = 100, 1.3
@@ -68,13 +68,20 @@ class Figures:
     overhead: Overhead
 
 
-async def measure(fleet: Plan, trade: Path) -> Figures:
-    """Measure the running suite with baskets from real trade."""
-    costs = await overhead.measure()
+async def measure(
+    fleet: Plan,
+    trade: Path,
+    *,
+    duration_s: float = DURATION_S,
+    most_orders: int = MOST_ORDERS,
+    rounds: int = overhead.ROUNDS,
+) -> Figures:
+    """Measure the running suite with baskets from real trade, for so long or so many orders."""
+    costs = await overhead.measure(rounds)
     made = plan(read(trade), Options())
     sales = [step for step in made.steps if isinstance(step, Sale)]
     async with connect(fleet.slot(f"{FRONT}/1").address) as shop:
-        load = _Load(shop)
+        load = _Load(shop, duration_s, most_orders)
         await load.prepare(made, sales)
         pids = {member.name: member.pid for member in await lifecycle.members(fleet) if member.pid}
         before, started = _cpu_s(pids), time.monotonic()
@@ -124,8 +131,10 @@ def show(figures: Figures, console: Console) -> None:
 class _Load:
     """A closed loop: each of so many buyers places its next order when its last is final."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Shop, duration_s: float, most_orders: int) -> None:
         self._shop = shop
+        self._duration_s = duration_s
+        self._most_orders = most_orders
         self._identity = Identity(f"bench-{uuid.uuid4().hex[:8]}")
         self.placed_s: list[float] = []
         self.confirmed_s: list[float] = []
@@ -134,7 +143,7 @@ class _Load:
     async def prepare(self, made: TradePlan, sales: list[Sale]) -> None:
         """Fill the catalogue and the shelves, and let the customers in."""
         await call(self._shop.catalog.ImportProducts, requests.products(made))
-        rounds = _MOST_ORDERS // len(sales) + 1
+        rounds = self._most_orders // len(sales) + 1
         opening = Counter({product: pieces * rounds for product, pieces in made.opening.items()})
         for request in requests.opening(replace(made, identity=self._identity, opening=opening)):
             await call(self._shop.inventory.AdjustStock, request)
@@ -145,8 +154,8 @@ class _Load:
     async def run(self, sales: list[Sale]) -> None:
         """Place orders until the time or their number is up, and wait for the last."""
         finals = Finals(self._shop, _POLL_S)
-        baskets = islice(cycle(sales), _MOST_ORDERS)
-        until = time.monotonic() + _DURATION_S
+        baskets = islice(cycle(sales), self._most_orders)
+        until = time.monotonic() + self._duration_s
         async with asyncio.TaskGroup() as polling:
             task = polling.create_task(finals.poll())
             async with asyncio.TaskGroup() as buyers:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the heavy imports wait until a command needs them
 REAL_TRADE = Path(__file__).parent / "data" / "online_retail_2010-12-01_2010-12-10.csv.gz"
 DEMO_DAY = datetime(2010, 12, 1)
 _CONCURRENCY = 32
-_UP_TIMEOUT_S = 30.0
+_UP_TIMEOUT_S, _DOWN_TIMEOUT_S = 30.0, 60.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -41,13 +41,29 @@ def app() -> typer.Typer:
 
 def replay(
     file: Annotated[
-        Path, typer.Argument(help="Invoice lines, plain or gzipped. Without: the ten real days that come along.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Invoice lines, plain or gzipped. Without: the ten real days that come along.",
+            show_default=False,
+        ),
     ] = REAL_TRADE,
-    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only this day's lines.")] = None,
-    speed: Annotated[float | None, typer.Option(min=0.001, help="N times as fast as it was. Without: at once.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Orders under way at once.")] = _CONCURRENCY,
-    short: Annotated[float, typer.Option(min=0, max=100, help="Stock too little of this percentage of products.")] = 0,
-    decline: Annotated[float, typer.Option(min=0, max=100, help="Decline the cards of this percentage of orders.")] = 0,
+    day: Annotated[
+        datetime | None, typer.Option(metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help="Only this day's lines.")
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=0.001, help="N times as fast as it was. Without: as fast as can be."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="Orders under way at once.")
+    ] = _CONCURRENCY,
+    short: Annotated[
+        float, typer.Option(metavar="PERCENT", min=0, max=100, help="Stock too little of this percentage of products.")
+    ] = 0,
+    decline: Annotated[
+        float, typer.Option(metavar="PERCENT", min=0, max=100, help="Decline the cards of this percentage of orders.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Replay a real shop's trade through the gateway, and reconcile it with what the services hold.
@@ -85,8 +101,12 @@ def replay(
 def check(as_json: Json = False) -> None:
     """Prove that everything adds up: stock, money, orders, mails, events. Fails with each violation named."""
     from fleet import check
+    from loadtest.client import GaveUpError
 
-    invariants = uvloop.run(check.check(_fleet_plan()))
+    try:
+        invariants = uvloop.run(check.check(_fleet_plan()))
+    except GaveUpError as error:
+        raise FleetError(str(error)) from error
     if as_json:
         _print_json([dataclasses.asdict(invariant) for invariant in invariants])
     else:
@@ -108,7 +128,7 @@ def bench(as_json: Json = False) -> None:
         figures = uvloop.run(bench.measure(_fleet_plan(), REAL_TRADE))
     finally:
         if started:
-            lifecycle.down(home)
+            lifecycle.down(home, _DOWN_TIMEOUT_S)
     if as_json:
         _print_json(dataclasses.asdict(figures))
     else:

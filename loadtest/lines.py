@@ -114,7 +114,7 @@ def read(path: Path, day: date | None = None) -> TradeFile:
                 else:
                     other_days_count += 1
     except (OSError, EOFError, zlib.error) as error:
-        raise TradeFileError(f"{path}: {error}") from error
+        raise TradeFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if not (lines or rejected or other_days_count):
         raise TradeFileError(f"{path}: no invoice lines in it")
     return TradeFile(digest.hexdigest(), tuple(lines), tuple(rejected), other_days_count)

@@ -18,7 +18,7 @@ from mercato.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 
 from fleet import ports
 
-_ROUNDS = 7
+ROUNDS = 7
 _CALLS = 2000
 _IN_FLIGHT = 32
 _START_TIMEOUT_S = 30
@@ -34,14 +34,14 @@ class Overhead:
     """Of chassis to bare, by rounds that follow each other."""
 
 
-async def measure() -> Overhead:
+async def measure(rounds_count: int = ROUNDS) -> Overhead:
     """Measure both servers in turns, with the same client."""
     with _server("bare") as bare, _server("chassis") as chassis:
         async with _client(bare.port) as of_bare, _client(chassis.port) as of_chassis:
             turns = ((of_bare, bare.process), (of_chassis, chassis.process))
             for stub, process in turns:
                 await _round_us(stub, process)  # warms it up
-            rounds = [[await _round_us(stub, process) for stub, process in turns] for _ in range(_ROUNDS)]
+            rounds = [[await _round_us(stub, process) for stub, process in turns] for _ in range(rounds_count)]
     return Overhead(
         median(bare_us for bare_us, _ in rounds),
         median(chassis_us for _, chassis_us in rounds),

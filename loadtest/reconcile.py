@@ -74,10 +74,7 @@ def reconcile(plan: Plan, result: Result, books: Books) -> Report:
     in_file, in_services = _file_side(plan, result), _services_side(books)
     in_services[REJECTED], in_services[OTHER_DAYS] = in_file[REJECTED], in_file[OTHER_DAYS]  # they never came so far
     report = Report(_rows(in_file, in_services), _money_rows(plan, result, books))
-    counted = sum(row.in_file.lines for row in report.lines)
-    if counted != plan.file.line_count:
-        report.problems.append(f"{plan.file.line_count} lines in the file, but {counted} in the categories")
-    report.problems.extend(_problems(plan, result, books))
+    report.problems.extend((*_unaccounted(plan, report), *_problems(plan, result, books)))
     return report
 
 
@@ -86,7 +83,7 @@ def _rows(in_file: Sums, in_services: Sums) -> list[Row]:
     rows = [Row(category, in_file[category], in_services[category]) for category in categories]
     return sorted(
         (row for row in rows if row.in_file != Sum() or row.in_services != Sum()),
-        key=lambda row: (-row.in_file.lines, row.category),
+        key=lambda row: (row.category in (REJECTED, OTHER_DAYS), -row.in_file.lines, row.category),
     )
 
 
@@ -215,6 +212,17 @@ def _money_rows(plan: Plan, result: Result, books: Books) -> list[Row]:
 
 def _booked_minor(items: list[Item], result: Result) -> int:
     return sum(item.line.amount_minor for item in items if item.line.number not in result.failures)
+
+
+def _unaccounted(plan: Plan, report: Report) -> Iterator[str]:
+    """Hold the categories against the file as it was read, before anything was made of it."""
+    counted = sum((row.in_file for row in report.lines), Sum())
+    if counted.lines != plan.file.line_count:
+        yield f"the file has {plan.file.line_count} lines, the categories have {counted.lines}"
+    rejected = {line.number for line in plan.rejected}
+    pence = sum(line.amount_minor for line in plan.file.lines if line.number not in rejected)
+    if counted.pence != pence:
+        yield f"the lines of the file come to {pence} pence, the categories to {counted.pence}"
 
 
 def _problems(plan: Plan, result: Result, books: Books) -> Iterator[str]:

@@ -12,6 +12,7 @@ from chassis.clock import SystemClock
 from chassis.logs import configure_logs
 from chassis.settings import Settings
 from chassis.tracing import configure_tracing
+from services.gateway.contract import Contract
 from services.gateway.gateway import Gateway
 
 
@@ -29,7 +30,7 @@ async def _serve(settings: Settings) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with Gateway(settings, SystemClock()):
+    async with Gateway(settings, SystemClock(), Contract.load()):
         await ended.wait()
 
 

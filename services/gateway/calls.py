@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp.web import BaseRequest, HTTPRequestEntityTooLarge, RequestPayloadError, Response, StreamResponse
 
+from chassis.errors import InvalidArgument
 from services.gateway.errors import BodyTooLarge, ContentTypeNotSupported, MalformedRequest, RequestTooSlow
+from services.gateway.feed import answer_to
 from services.gateway.operations import JSON, Operation
 from services.gateway.streams import lines, send_events
 
@@ -68,17 +70,19 @@ class HttpCall:
     async def _upload(self) -> bytes:
         """Pass on a body of one message a line as it comes, and return the response."""
         self._check_content_type()
-        call = self.stub(timeout=self._left_s(), metadata=self.metadata)
-        try:
-            with suppress(asyncio.InvalidStateError):  # the service has answered before the end
-                async with self._reading():
-                    async for line in lines(self.request.content):
-                        await call.write(self._message(line))
-                    await call.done_writing()
-            response: bytes = await call
-            return response
-        finally:
-            call.cancel()
+        return await answer_to(self.stub(timeout=self._left_s(), metadata=self.metadata), self._lines())
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        async for number, line in lines(self._chunk):
+            try:
+                message = self._message(line)
+            except InvalidArgument as error:
+                raise InvalidArgument(f"line {number}: {error.message}", fields=error.fields) from error
+            yield message
+
+    async def _chunk(self) -> bytes:
+        async with self._reading():
+            return await self.request.content.readany()
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
-
-from multidict import CIMultiDictProxy
 
 from chassis.errors import invalid_field
 from chassis.trace import Trace
@@ -14,6 +13,7 @@ from chassis.trace import Trace
 ANONYMOUS = "anonymous"
 LONGEST_TIMEOUT_S = 3600.0
 
+_STATE = re.compile(r"[\x20-\x7e]{1,512}")
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 _GRPC_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -30,14 +30,14 @@ class Exchange:
     tracestate: str
 
     @classmethod
-    def of(cls, headers: CIMultiDictProxy[str], trace_ratio: float) -> Exchange:
+    def of(cls, headers: Mapping[str, str], trace_ratio: float) -> Exchange:
         """Take over the client's ids where it sends them and they are usable; make them where not."""
         given = headers.get("X-Request-Id", "")
-        parent = Trace.parse(headers.get("Traceparent", ""))
+        parent, state = Trace.parse(headers.get("Traceparent", "")), headers.get("Tracestate", "")
         return cls(
             request_id=given if _PRINTABLE.fullmatch(given) else uuid4().hex,
             trace=parent.child() if parent else Trace.start(trace_ratio),
-            tracestate=headers.get("Tracestate", "") if parent else "",
+            tracestate=state if parent and _STATE.fullmatch(state) else "",
         )
 
     @property
@@ -52,10 +52,10 @@ class Exchange:
             ("traceparent", self.trace.traceparent),
             ("x-request-id", self.request_id),
         )
-        return (*ids, ("tracestate", self.tracestate)) if self.tracestate.isascii() and self.tracestate else ids
+        return (*ids, ("tracestate", self.tracestate)) if self.tracestate else ids
 
 
-def caller_of(headers: CIMultiDictProxy[str]) -> str:
+def caller_of(headers: Mapping[str, str]) -> str:
     """Return who asks, as the client says; InvalidArgument when that cannot be passed on."""
     caller = headers.get("X-Mercato-Caller", ANONYMOUS)
     if not _PRINTABLE.fullmatch(caller):
@@ -63,7 +63,7 @@ def caller_of(headers: CIMultiDictProxy[str]) -> str:
     return caller
 
 
-def timeout_of(headers: CIMultiDictProxy[str], default_s: float) -> float:
+def timeout_of(headers: Mapping[str, str], default_s: float) -> float:
     """Return the seconds the client gives its call: X-Timeout-Ms, Grpc-Timeout or the default."""
     timeout_s = default_s
     name = "X-Timeout-Ms" if "X-Timeout-Ms" in headers else "Grpc-Timeout"

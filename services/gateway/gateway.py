@@ -28,9 +28,10 @@ from services.gateway.web import Connections, Front
 class Gateway:
     """Serves HTTP and gRPC until it is closed; then it refuses new calls and lets those in flight finish."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, contract: Contract) -> None:
         self._settings = settings
         self._clock = clock
+        self._contract = contract
         self._stack = AsyncExitStack()
         self.http_port = 0
         self.grpc_port = 0
@@ -47,7 +48,7 @@ class Gateway:
         await self._stack.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        settings, contract = self._settings, Contract.load()
+        settings, contract = self._settings, self._contract
         upstream = await stack.enter_async_context(Upstream(contract, settings.target))
         most, ratio = settings.max_concurrent_calls, settings.trace_ratio
 
@@ -60,6 +61,10 @@ class Gateway:
         stack.push_async_callback(runner.cleanup)
         stack.callback(front.close)
 
+        site = TCPSite(runner, settings.host, settings.http_port)
+        await site.start()
+        self.http_port = runner.addresses[0][1]
+
         server = Server(settings, self._clock)
         forward = PassThrough(contract.methods, upstream.stubs, most, ratio)
         server.grpc.add_generic_rpc_handlers(
@@ -67,7 +72,3 @@ class Gateway:
         )
         await stack.enter_async_context(server)
         self.grpc_port = server.port
-
-        site = TCPSite(runner, settings.host, settings.http_port)
-        await site.start()
-        self.http_port = runner.addresses[0][1]

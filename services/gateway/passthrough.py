@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -11,9 +12,11 @@ from google.protobuf.descriptor import MethodDescriptor
 from chassis.errors import MercatoError
 from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context, Limit
 from chassis.policy import Policy
-from chassis.status import CODES, DETAILS, to_status
+from chassis.status import CODES, DETAILS
 from chassis.trace import Trace
 from services.gateway.contract import kind_of
+from services.gateway.failures import failure
+from services.gateway.feed import answer_to, feeding
 from services.gateway.operations import UNARY_TIMEOUT_S
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -38,11 +41,12 @@ class PassThrough(grpc.GenericRpcHandler):
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for method in methods:
             policy = Policy.of(method)
+            streaming = method.client_streaming or method.server_streaming
+            timeout_s = policy.timeout_s if streaming else UNARY_TIMEOUT_S
             limit = streams if method.server_streaming else calls
-            timeout_s = policy.timeout_s if method.server_streaming or method.client_streaming else UNARY_TIMEOUT_S
             forward = _Forward(stubs[policy.path], limit, timeout_s, trace_ratio)
             make: Any = getattr(grpc, f"{kind_of(method)}_rpc_method_handler")
-            self._handlers[policy.path] = make(forward.stream if method.server_streaming else forward.unary)
+            self._handlers[policy.path] = make(getattr(forward, kind_of(method)))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """Return what serves a method; None where there is no such method."""
@@ -50,7 +54,7 @@ class PassThrough(grpc.GenericRpcHandler):
 
 
 class _Forward:
-    """What forwards the calls of one method. A stream of requests is forwarded as it comes."""
+    """What forwards the calls of one method, by its kind; messages go both ways as they come."""
 
     def __init__(self, stub: Callable[..., Any], limit: Limit, timeout_s: float, trace_ratio: float) -> None:
         self._stub = stub
@@ -58,42 +62,73 @@ class _Forward:
         self._timeout_s = timeout_s
         self._trace_ratio = trace_ratio
 
-    async def unary(self, request: Any, context: Context) -> bytes:
-        """Forward a call that is answered once."""
+    async def unary_unary(self, request: bytes, context: Context) -> bytes:
+        """Forward one request and one response."""
+        async with self._passing(context):
+            call = self._stub(request, **self._options(context))
+            return await self._response(call, call, context)
+
+    async def stream_unary(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        """Forward a stream of requests and one response."""
+        async with self._passing(context):
+            call = self._stub(**self._options(context))
+            return await self._response(call, answer_to(call, requests), context)
+
+    async def unary_stream(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        """Forward one request and a stream of responses."""
+        async with self._passing(context):
+            call = self._stub(request, **self._options(context))
+            async for response in self._responses(call, context):
+                yield response
+
+    async def stream_stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """Forward streams both ways."""
+        async with self._passing(context):
+            call = self._stub(**self._options(context))
+            async with feeding(call, requests):
+                async for response in self._responses(call, context):
+                    yield response
+
+    @asynccontextmanager
+    async def _passing(self, context: Context) -> AsyncIterator[None]:
+        """Keep to the limit, and pass errors on."""
         try:
             with self._limit:
-                call = self._start(request, context)
-                response: bytes = await call
-                await _pass_on(call, context)
-                context.set_trailing_metadata(_trailers(await call.trailing_metadata()))
-                return response
+                yield
         except (MercatoError, grpc.aio.AioRpcError) as error:
-            await _abort(context, error)
-            raise
+            _, status = failure(error)
+            details = ((DETAILS, status.SerializeToString()),)
+            trailers = details if isinstance(error, MercatoError) else _backward(error.trailing_metadata())
+            await context.abort(CODES[status.code], status.message, trailers)
 
-    async def stream(self, request: Any, context: Context) -> AsyncIterator[bytes]:
-        """Forward a call that is answered with a stream; the service's call ends when this one does."""
+    async def _response(self, call: Any, answer: Awaitable[bytes], context: Context) -> bytes:
+        response = await answer
+        await self._headers(call, context)
+        context.set_trailing_metadata(_backward(await call.trailing_metadata()))
+        return response
+
+    async def _responses(self, call: Any, context: Context) -> AsyncIterator[bytes]:
         try:
-            with self._limit:
-                call = self._start(request, context)
-                try:
-                    await _pass_on(call, context)
-                    async for response in call:
-                        yield response
-                    context.set_trailing_metadata(_trailers(await call.trailing_metadata()))
-                finally:
-                    call.cancel()
-        except (MercatoError, grpc.aio.AioRpcError) as error:
-            await _abort(context, error)
-            raise
+            await self._headers(call, context)
+            async for response in call:
+                yield response
+            context.set_trailing_metadata(_backward(await call.trailing_metadata()))
+        finally:
+            call.cancel()
 
-    def _start(self, request: Any, context: Context) -> Any:
+    async def _headers(self, call: Any, context: Context) -> None:
+        if headers := _backward(await call.initial_metadata()):
+            await context.send_initial_metadata(headers)
+
+    def _options(self, context: Context) -> dict[str, Any]:
         left_s = context.time_remaining()
-        metadata = _forwarded(context.invocation_metadata() or (), self._trace_ratio)
-        return self._stub(request, timeout=self._timeout_s if left_s is None else left_s, metadata=metadata)
+        return {
+            "timeout": self._timeout_s if left_s is None else left_s,
+            "metadata": _forward(context.invocation_metadata() or (), self._trace_ratio),
+        }
 
 
-def _forwarded(metadata: Metadata, trace_ratio: float) -> tuple[tuple[str, str | bytes], ...]:
+def _forward(metadata: Metadata, trace_ratio: float) -> tuple[tuple[str, str | bytes], ...]:
     """Return what goes on to the service: what the client sent, the caller and the trace."""
     kept = [(key, value) for key, value in metadata if key not in _HOP_BY_HOP and not key.startswith("grpc-")]
     keys = {key for key, _ in kept}
@@ -104,24 +139,10 @@ def _forwarded(metadata: Metadata, trace_ratio: float) -> tuple[tuple[str, str |
     return tuple(kept)
 
 
-def _trailers(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:
+def _backward(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:
     """Return what goes back to the client: what the service sent, and the details of its status."""
     return tuple(
         (key, value)
         for key, value in metadata or ()
         if key == DETAILS or (key not in _HOP_BY_HOP and not key.startswith("grpc-"))
     )
-
-
-async def _pass_on(call: Any, context: Context) -> None:
-    """Hand the service's initial metadata to the client, where there is any."""
-    if headers := _trailers(await call.initial_metadata()):
-        await context.send_initial_metadata(headers)
-
-
-async def _abort(context: Context, error: MercatoError | grpc.aio.AioRpcError) -> None:
-    if isinstance(error, MercatoError):
-        status = to_status(error)
-        await context.abort(CODES[status.code], status.message, ((DETAILS, status.SerializeToString()),))
-    else:
-        await context.abort(error.code(), error.details() or "", _trailers(error.trailing_metadata()))

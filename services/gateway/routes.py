@@ -18,8 +18,8 @@ class _Node(Generic[Target]):
 
     next: dict[str, _Node[Target]] = field(default_factory=dict)
     """By literal segment, `*` or `**`."""
-    ends: dict[str, dict[str, tuple[Template, Target]]] = field(default_factory=dict)
-    """What ends here: by custom verb (empty without one), then by HTTP method."""
+    ends: dict[str | None, dict[str, tuple[Template, Target]]] = field(default_factory=dict)
+    """What ends here: by custom verb, None without one, then by HTTP method."""
 
 
 class RouteTable(Generic[Target]):
@@ -32,7 +32,7 @@ class RouteTable(Generic[Target]):
             node = self._root
             for segment in template.segments:
                 node = node.next.setdefault(segment, _Node())
-            taken = node.ends.setdefault(template.verb, {})
+            taken = node.ends.setdefault(template.verb or None, {})
             if method in taken:
                 raise ValueError(f"{method} {template.text} means the same requests as {taken[method][0].text}")
             taken[method] = (template, target)
@@ -62,7 +62,7 @@ class RouteTable(Generic[Target]):
         if colon:
             segments[-1] = last
         for node in _walk(self._root, segments, 0):
-            if verb_ends := node.ends.get(verb if colon else ""):
+            if verb_ends := node.ends.get(verb if colon else None):
                 return segments, verb_ends
         raise PathNotFound(path=path[:200])
 

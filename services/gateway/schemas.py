@@ -1,4 +1,4 @@
-"""JSON Schemas of messages in their JSON form, with their comments, and with their rules where JSON Schema can say the"""
+"""JSON Schemas of messages in their JSON form, with their comments and those rules that JSON Schema can say."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _WRAPPERS = {f"google.protobuf.{kind}Value": kind for kind in (
 _SCALARS: dict[int, Schema] = {
     FieldDescriptor.CPPTYPE_INT32: {"type": "integer", "format": "int32"},
     FieldDescriptor.CPPTYPE_UINT32: {"type": "integer", "format": "int64", "minimum": 0},
-    FieldDescriptor.CPPTYPE_INT64: {"type": "string", "format": "int64"},
-    FieldDescriptor.CPPTYPE_UINT64: {"type": "string", "format": "uint64"},
+    FieldDescriptor.CPPTYPE_INT64: {"type": "string", "format": "int64", "example": "1"},
+    FieldDescriptor.CPPTYPE_UINT64: {"type": "string", "format": "uint64", "example": "1"},
     FieldDescriptor.CPPTYPE_FLOAT: {"type": "number", "format": "float"},
     FieldDescriptor.CPPTYPE_DOUBLE: {"type": "number", "format": "double"},
     FieldDescriptor.CPPTYPE_BOOL: {"type": "boolean"},
@@ -112,7 +112,8 @@ class Schemas:
         lines = [self._comments.get(name, "")]
         lines += [f"- `{value.name}`: {self._comments.get(f'{name}.{value.name}', '')}" for value in enum.values]
         values = [value.name for value in enum.values]
-        self.named[name] = {"type": "string", "enum": values, "description": "\n".join(lines).strip()}
+        text = "\n".join(lines).strip()
+        self.named[name] = {"type": "string", "enum": values, "example": values[-1], "description": text}
         return {"$ref": f"#/components/schemas/{name}"}
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
-from aiohttp import StreamReader
 from aiohttp.web import BaseRequest, StreamResponse
 
 from chassis.errors import Unavailable
@@ -65,10 +64,10 @@ async def _next(reading: asyncio.Future[Any], response: StreamResponse, closing:
     return reading.result()
 
 
-async def lines(content: StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines of a body as they come, also empty ones; BodyTooLarge when one of them, or all, are too large."""
-    rest, total = b"", 0
-    async for chunk in content.iter_any():
+async def lines(read: Callable[[], Awaitable[bytes]]) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield each line that is not blank as it comes, with its number; BodyTooLarge when it is, or all together are."""
+    rest, total, number = b"", 0, 0
+    while chunk := await read():
         total += len(chunk)
         if total > LARGEST_STREAM:
             raise BodyTooLarge(limit=LARGEST_STREAM)
@@ -76,5 +75,8 @@ async def lines(content: StreamReader) -> AsyncIterator[bytes]:
         if len(rest) > LARGEST_LINE or any(len(line) > LARGEST_LINE for line in complete):
             raise BodyTooLarge(limit=LARGEST_LINE)
         for line in complete:
-            yield line
-    yield rest
+            number += 1
+            if line and not line.isspace():
+                yield number, line
+    if rest and not rest.isspace():
+        yield number + 1, rest

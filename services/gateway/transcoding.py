@@ -18,6 +18,8 @@ from services.gateway.fields import Parameter, expected, is_text, map_value, par
 from services.gateway.templates import Template
 
 LARGEST_QUERY = 5000
+DEEPEST = 100
+"""Levels of messages; the codec reads no more."""
 
 
 class Transcoder:
@@ -89,6 +91,8 @@ class Transcoder:
 
     def _explain(self, message: Descriptor, value: Any, path: str) -> InvalidArgument:
         """Find the innermost part of a value that does not fit its type, by trying each."""
+        if path.count(".") > DEEPEST:
+            return invalid_field("body", f"expected at most {DEEPEST} levels")
         if is_text(message) or not isinstance(value, dict):
             return invalid_field(path or "body", "expected an object")
         fields = {name: field for field in message.fields for name in (field.name, field.json_name)}

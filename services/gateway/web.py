@@ -73,10 +73,12 @@ class Front:
             except (MercatoError, grpc.aio.AioRpcError) as error:
                 response = error_response(error, headers)
                 status = response.status
-            except ConnectionError:  # the client went in the middle of a stream
-                response = Response(headers=headers)
+            except ConnectionError:  # the client went
+                raise
             except Exception:
                 _log.exception("request failed")
+                if request.writer.output_size > 0:
+                    raise
                 response = error_response(Internal(), headers)
                 status = response.status
             finally:
@@ -115,7 +117,7 @@ def _note(request: BaseRequest, exchange: Exchange, call: Call, status: int, dur
         extra={
             "method": call.method,
             "status": status,
-            "duration_ms": round(duration_s * 1000, 2),
+            "ms": round(duration_s * 1000, 2),
             "request_id": exchange.request_id,
         },
     )
@@ -133,7 +135,9 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> StreamResponse:
-        """Answer what could not be read."""
+        """Answer what could not be read; break off where an answer has begun that cannot be ended."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
         reason = "a line is too long" if isinstance(exc, LineTooLong) else "it cannot be read"
         _log.info("malformed request", extra={"problem": str(message or exc)[:200]})
         response = error_response(MalformedRequest(reason=reason), {})

@@ -8,6 +8,7 @@ from pathlib import Path
 from mercato.inventory.v1 import inventory_pb2
 
 from chassis.app import App, run
+from chassis.groupcommit import GroupCommit
 from chassis.repository import Repository
 from services.inventory import domain
 from services.inventory.service import InventoryService
@@ -19,9 +20,12 @@ async def compose(app: App) -> None:
     database = await app.open_database(Path(__file__).parent / "migrations")
     await app.open_bus()
     stocks = Stocks(database, app.outbox, app.requests, app.clock)
+    group = GroupCommit(database)
+    app.background(group.run)
     reservations = Repository(
         database, app.outbox, app.clock,
         table="reservations", state=inventory_pb2.Reservation, evolve=domain.evolve, project=stocks.follow,
+        group=group,
         columns={"status": lambda it: it.state, "expire_time": lambda it: it.expire_time.ToDatetime(UTC)},
     )  # fmt: skip
     app.background(Sweeper(database, reservations, app.clock).run)

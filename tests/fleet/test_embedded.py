@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import asyncpg
@@ -11,15 +10,13 @@ import nats
 import psutil
 import pytest
 
-from fleet import embedded
+from fleet import databases, embedded
 from fleet.errors import FleetError
 
 
-async def test_postgres_starts_quickly_keeps_its_data_and_leaves_no_process(tmp_path: Path) -> None:
+async def test_postgres_keeps_its_data_and_leaves_no_process(tmp_path: Path) -> None:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    started = time.monotonic()
     async with embedded.postgres(tmp_path / "pg") as url:
-        took_s = time.monotonic() - started
         connection = await asyncpg.connect(url)
         await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         assert await connection.fetchval("SHOW fsync") == "on"
@@ -30,7 +27,6 @@ async def test_postgres_starts_quickly_keeps_its_data_and_leaves_no_process(tmp_
         assert await connection.fetchval("SELECT answer FROM kept") == 42
         await connection.close()
     assert {process.pid for process in psutil.Process().children(recursive=True)} == before
-    assert took_s < 5  # about 1 s on an idle machine
 
 
 async def test_postgres_works_below_a_folder_closed_to_other_users(tmp_path: Path) -> None:
@@ -42,6 +38,15 @@ async def test_postgres_works_below_a_folder_closed_to_other_users(tmp_path: Pat
         assert psutil.Process(owner).uids().effective != 0
         await connection.close()
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+async def test_postgres_takes_its_folder_back_after_all_was_given_to_another_user(tmp_path: Path) -> None:
+    async with embedded.postgres(tmp_path / "pg"):
+        pass
+    for path in (tmp_path / "pg", *(tmp_path / "pg").rglob("*")):
+        os.chown(path, os.geteuid(), -1)
+    async with embedded.postgres(tmp_path / "pg") as url:
+        assert await databases.answers(url)
 
 
 async def test_postgres_refuses_a_wrong_password(tmp_path: Path) -> None:

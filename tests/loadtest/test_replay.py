@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from mercato.orders.v1 import orders_pb2 as orders
 from fleet import check, lifecycle, ports
 from fleet import plan as plans
 from fleet.plan import FRONT, Plan
+from loadtest import bench
 from loadtest.books import Books, read_books
 from loadtest.categories import Sum
 from loadtest.client import Shop, connect
@@ -24,6 +26,7 @@ from loadtest.replay import Replay, Result
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
+REAL = ROOT / "loadtest" / "data" / "online_retail_2010-12-01_2010-12-10.csv.gz"
 TIMEOUT_S = 60.0
 
 TRADE = (
@@ -70,8 +73,8 @@ async def shop(fleet: Plan) -> AsyncIterator[Shop]:
         yield opened
 
 
-async def replayed(made: TradePlan, shop: Shop) -> tuple[Report, Result, Books]:
-    result = await Replay(made, shop, concurrency=16).run()
+async def replayed(made: TradePlan, shop: Shop, speed: float | None = None) -> tuple[Report, Result, Books]:
+    result = await Replay(made, shop, concurrency=16, speed=speed).run()
     books = await read_books(shop, made)
     return reconcile(made, result, books), result, books
 
@@ -104,7 +107,7 @@ async def test_every_line_becomes_what_it_was_and_twice_changes_nothing(fleet: P
     report, _, _ = await replayed(made, shop)
     assert (report.problems, differences(report)) == ([], {})
     assert counted(report) == {
-        "sold": (5, 22, 2550 + 850 + 1485 + 795 + 255),
+        "sold": (6, 17, 2550 + 850 + 1485 + 795 + 255),
         "given free": (1, 1, 0),
         "sold, then cancelled": (1, 6, 2550),
         "cancellation": (1, -6, -2550),
@@ -143,6 +146,27 @@ async def test_short_stock_and_declined_cards_end_refused_and_reconciled(fleet: 
     assert await violations(fleet) == {}
 
 
+async def test_stopped_half_way_it_goes_on_without_doubling_anything(fleet: Plan, shop: Shop, write: Write) -> None:
+    file = read(write(*TRADE, "17,21777,DOOR,2,02/12/2010 09:00,7.95,13047,Norway"))
+    made = plan(file, Options())
+    stopped = Replay(made, shop, concurrency=2)
+    running = asyncio.create_task(stopped.run())
+    for _ in range(6000):
+        if stopped.tally.final_count >= 2:
+            break
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert stopped.tally.done_count < stopped.tally.total_count
+    report, _, books = await replayed(made, shop)
+    assert (report.problems, differences(report)) == ([], {})
+    assert sorted(order.reference for order in books.orders) == sorted(
+        made.identity.reference(number) for number in ("1", "2", "3", "4", "5", "16", "17")
+    )
+    assert await violations(fleet) == {}
+
+
 async def test_one_day_beside_the_whole(fleet: Plan, shop: Shop, write: Write) -> None:
     options = Options(day=read(write(TRADE[-1])).lines[0].time.date())
     made = plan(read(write(*TRADE), options.day), options)
@@ -150,6 +174,15 @@ async def test_one_day_beside_the_whole(fleet: Plan, shop: Shop, write: Write) -
     assert report.is_clean
     assert counted(report) == {"sold": (1, 1, 255), "rejected": (1, 0, 0), "of other days": (23, 0, 0)}
     assert len(books.orders) == 1
+
+
+async def test_speed_keeps_the_time_between_invoices(shop: Shop, write: Write) -> None:
+    lines = [f"{at},22139,SPOONS,1,03/12/2010 09:0{at},4.25,17850,United Kingdom" for at in (1, 2)]
+    made = plan(read(write(*lines)), Options())
+    first, second = sorted(
+        order.place_time.ToNanoseconds() / 1e9 for order in (await replayed(made, shop, speed=60))[2].orders
+    )
+    assert second - first > 0.8
 
 
 async def test_what_is_lost_or_doubled_is_shown(shop: Shop, write: Write) -> None:
@@ -173,6 +206,18 @@ async def test_what_is_lost_or_doubled_is_shown(shop: Shop, write: Write) -> Non
     penny.lines[0].unit_price.nanos += 10_000_000
     others = (order for order in books.orders if order is not guest)
     assert "sold" in differing(replace(books, orders=(*others, penny)))
+
+
+async def test_bench_measures_orders_latency_and_cpu_and_leaves_books_that_add_up(fleet: Plan) -> None:
+    figures = await bench.measure(fleet, REAL, duration_s=30, most_orders=64, rounds=1)
+    assert figures.confirmed_count == 64
+    assert figures.orders_per_s == pytest.approx(64 / figures.duration_s)
+    assert 0 < figures.place_order.p50_ms <= figures.place_order.p99_ms
+    assert 0 < figures.placed_to_confirmed.p50_ms <= figures.placed_to_confirmed.p99_ms
+    assert {"orders/1", "postgres", "nats", "gateway/1", "load generator"} <= figures.cpu_ms_per_order.keys()
+    assert figures.cpu_ms_per_order["orders/1"] > 0
+    assert 0 < figures.overhead.bare_us < figures.overhead.chassis_us
+    assert await violations(fleet) == {}
 
 
 async def test_a_change_behind_the_services_back_is_found(fleet: Plan) -> None:
