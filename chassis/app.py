@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ from chassis.tracing import configure_tracing
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
 PRUNE_S = 3600.0
+AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -142,9 +143,14 @@ async def _run(settings: Settings, compose: Compose) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with AsyncExitStack() as stack:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await _start_when_ready(settings, compose, stack)
-        await ended.wait()
+        ending = asyncio.create_task(ended.wait())
+        starting = asyncio.create_task(asyncio.wait_for(_start_when_ready(settings, compose, stack), START_TIMEOUT_S))
+        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+        if ended.is_set():
+            starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+        await ending
 
 
 async def _start_when_ready(settings: Settings, compose: Compose, stack: AsyncExitStack) -> None:
@@ -172,7 +178,7 @@ async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
             _log.warning("background work waits", extra={"work": _name(work), "error": str(error)})
         except Exception:
             _log.exception("background work failed", extra={"work": _name(work)})
-        await asyncio.sleep(1)
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -79,7 +79,7 @@ class Consumer:
                 row["id"], row["source"], row["type"], row["key"], row["event_time"], row["trace"], row["payload"]
             )
             try:
-                batch = Batch() if event.id in known else self._effect(event)
+                batch = self._effect(event) if event.id not in known else Batch()
                 batch.add("DELETE FROM dead_letters WHERE id = $1", event.id)
                 await self._database.commit(batch)
                 handled += 1

@@ -58,7 +58,8 @@ class Batch:
     """Statements that commit together.
 
     They are sent as one: each becomes a common table expression of a single statement, so that a whole transaction
-    costs one round trip. They therefore all see the database as it was before, not each other's changes.
+    costs one round trip. They therefore all see the database as it was before, not each other's changes, and which
+    comes first is not given.
     """
 
     def __init__(self) -> None:

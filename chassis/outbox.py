@@ -12,6 +12,8 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
+from itertools import chain
 
 import asyncpg
 from google.protobuf.message import Message
@@ -49,6 +51,13 @@ _END_TURN = (
 _log = logging.getLogger(__name__)
 
 
+@lru_cache(maxsize=64)
+def _insert(count: int) -> str:
+    """Return what inserts so many events in their order; of several statements in one batch the last would be first."""
+    rows = ", ".join(f"({', '.join(f'${6 * row + column}' for column in range(1, 7))})" for row in range(count))
+    return f"INSERT INTO events (subject, version, type, payload, create_time, trace) VALUES {rows}"  # noqa: S608
+
+
 class EventTooLarge(InvalidArgument):
     """What is asked would change {subject} by more than one event can tell; ask for less at once."""
 
@@ -72,12 +81,11 @@ class Outbox:
         call = current_call()
         trace = (call.trace if call else Trace.start()).traceparent
         now = self._clock.now()
-        for number, (event, payload) in enumerate(zip(events, payloads, strict=True), start=version):
-            batch.add(
-                "INSERT INTO events (subject, version, type, payload, create_time, trace)"
-                " VALUES ($1, $2, $3, $4, $5, $6)",
-                subject, number, event.DESCRIPTOR.full_name, payload, now, trace,
-            )  # fmt: skip
+        rows = [
+            (subject, number, event.DESCRIPTOR.full_name, payload, now, trace)
+            for number, (event, payload) in enumerate(zip(events, payloads, strict=True), start=version)
+        ]
+        batch.add(_insert(len(rows)), *chain.from_iterable(rows))
 
     def wake(self) -> None:
         """Say that something committed."""
@@ -115,7 +123,7 @@ class Outbox:
                     _END_TURN, [str(row["position"]) for row in rows] if events else [], self._clock.now(), LOCK
                 )
             except BaseException:
-                await connection.close()  # and with it its turn
+                connection.terminate()  # and with it its turn
                 raise
         return len(events)
 

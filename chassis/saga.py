@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -106,6 +105,42 @@ class LiveSaga:
     update_time: datetime
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far one saga is."""
+
+    kind: str
+    subject: str
+    status: str
+    done: int
+    """Steps done and not yet undone."""
+    attempts: int
+    """Tries of the current step that failed."""
+    refusal: Refusal | None
+    step_time: datetime
+    """Since when it is at the current step."""
+    trace: Trace
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        return f"{self.kind}/{self.subject}"
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> Position:
+        """Read it from its row."""
+        return cls(
+            kind=row["kind"],
+            subject=row["subject"],
+            status=row["status"],
+            done=row["done"],
+            attempts=row["attempts"],
+            refusal=Refusal(**json.loads(row["refusal"])) if row["refusal"] else None,
+            step_time=row["step_time"],
+            trace=Trace.parse(row["trace"]) or Trace.start(),
+        )
+
+
 class Sagas:
     """Carries sagas on; one for each instance."""
 
@@ -114,19 +149,26 @@ class Sagas:
         self._clock = clock
         self._owner = owner
         self._definitions: Mapping[str, Saga[Any]] = {definition.kind: definition for definition in definitions}
-        self._tasks: dict[str, asyncio.Task[bool]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
-        self._stranded = True
+        self._stranded_time: datetime | None = clock.now()
+        """Leases we took before are of sagas that we do not carry on: from before a crash, or an outage."""
 
-    def begin(self, batch: Batch, kind: str, subject: str) -> None:
-        """Add the start of a saga to what commits; call `wake` afterwards."""
+    def begin(self, batch: Batch, kind: str, subject: str) -> Callable[[Any], None]:
+        """Add the start of a saga to what commits.
+
+        Returns what to call after the commit, with what the steps work on: it carries the saga on at once.
+        """
         call = current_call()
         trace = call.trace if call else Trace.start()
         now = self._clock.now()
+        ours = len(self._tasks) < AT_ONCE
         batch.add(
-            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, '', $3)",
-            kind, subject, now, trace.traceparent,
+            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, $5, $6)",
+            kind, subject, now, trace.traceparent, self._owner if ours else "", now + LEASE if ours else now,
         )  # fmt: skip
+        position = Position(kind, subject, RUNNING, 0, 0, None, now, trace)
+        return lambda work: self._launch(position, work) if ours else self.wake()
 
     def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
         """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
@@ -158,21 +200,14 @@ class Sagas:
     async def _look(self) -> None:
         """Carry on what is due."""
         try:
-            if self._stranded:
-                self._stranded = False
-                await self._give_back()
+            if self._stranded_time:
+                before, self._stranded_time = self._stranded_time, None
+                await self._give_back(before)
             for row in await self._claim(AT_ONCE - len(self._tasks)):
-                name = f"{row['kind']}/{row['subject']}"
-                self._tasks[name] = task = asyncio.create_task(self._carry_on(row))
-                task.add_done_callback(partial(self._ended, name))
+                self._launch(Position.of(row))
         except Unavailable as error:
-            self._stranded = True
+            self._stranded_time = self._clock.now()
             _log.warning("sagas wait", extra={"error": str(error)})
-
-    def _ended(self, name: str, task: asyncio.Task[bool]) -> None:
-        if len(self._tasks) >= AT_ONCE or task.cancelled() or not task.result():
-            self._woken.set()  # others may have waited for it, or it goes on another way
-        del self._tasks[name]
 
     async def _stop(self) -> None:
         """Leave off; others need not wait for the leases to end."""
@@ -180,16 +215,15 @@ class Sagas:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._stranded = True
         with suppress(Unavailable):
-            await self._give_back()
+            await self._give_back(self._clock.now())
 
-    async def _give_back(self) -> None:
-        """End this instance's leases of sagas that it does not carry on now."""
+    async def _give_back(self, before: datetime) -> None:
+        """End the leases this instance took before, other than of sagas that it carries on."""
         await self._database.value(
             "UPDATE sagas SET owner = '', lease_time = $2 WHERE status IN ('running', 'unwinding') AND owner = $1"
-            " AND kind || '/' || subject <> ALL ($3)",
-            self._owner, self._clock.now(), list(self._tasks),
+            " AND lease_time <= $3 AND kind || '/' || subject <> ALL ($4)",
+            self._owner, self._clock.now(), before + LEASE, list(self._tasks),
         )  # fmt: skip
 
     async def live(self, most: int) -> list[LiveSaga]:
@@ -226,18 +260,27 @@ class Sagas:
             self._owner, now + LEASE, now, list(self._definitions), most, list(self._tasks),
         )  # fmt: skip
 
-    async def _carry_on(self, row: asyncpg.Record) -> bool:
-        """Return whether it ended, as far as this instance knows."""
-        run = _Run(self._database, self._clock, self._owner, self._definitions[row["kind"]], row)
-        begin(Call(f"/saga/{row['kind']}", self._owner, None, Trace.parse(row["trace"]) or Trace.start()))
+    def _launch(self, position: Position, work: Any = None) -> None:
+        if position.name not in self._tasks:
+            self._tasks[position.name] = task = asyncio.create_task(self._carry_on(position, work))
+            task.add_done_callback(lambda _: self._landed(position.name))
+
+    def _landed(self, name: str) -> None:
+        if len(self._tasks) >= AT_ONCE or self._stranded_time:  # others may have had to wait
+            self._woken.set()
+        del self._tasks[name]
+
+    async def _carry_on(self, position: Position, work: Any) -> None:
+        run = _Run(self._database, self._clock, self._owner, self._definitions[position.kind], position)
+        begin(Call(f"/saga/{position.kind}", self._owner, None, position.trace))
         try:
-            return await run.carry_on()
+            await run.carry_on(work)
         except LeaseLost:
             _log.info("saga is another's", extra={"saga": run.name})
+            self._woken.set()  # or it was turned round, and is for anybody to take
         except Unavailable as error:
-            self._stranded = True
+            self._stranded_time = self._clock.now()
             _log.warning("saga waits", extra={"saga": run.name, "error": str(error)})
-        return False
 
 
 class LeaseLost(Exception):
@@ -247,36 +290,32 @@ class LeaseLost(Exception):
 class _Run:
     """One saga in the hands of one instance."""
 
-    def __init__(
-        self, database: Database, clock: Clock, owner: str, definition: Saga[Any], row: asyncpg.Record
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, owner: str, definition: Saga[Any], position: Position) -> None:
         self._database = database
         self._clock = clock
         self._owner = owner
         self._saga = definition
-        self._subject: str = row["subject"]
-        self._status: str = row["status"]
-        self._done: int = row["done"]
-        self._attempts: int = row["attempts"]
-        self._step_time: datetime = row["step_time"]
-        self._refusal = Refusal(**json.loads(row["refusal"])) if row["refusal"] else None
+        self.name = position.name
+        self._subject = position.subject
+        self._status = position.status
+        self._done = position.done
+        self._attempts = position.attempts
+        self._step_time = position.step_time
+        self._refusal = position.refusal
 
-    @property
-    def name(self) -> str:
-        return f"{self._saga.kind}/{self._subject}"
+    async def carry_on(self, work: Any = None) -> None:
+        """Take step after step until the saga ends or has to wait; LeaseLost, Unavailable.
 
-    async def carry_on(self) -> bool:
-        """Take step after step until the saga ends: True; or has to wait: False. LeaseLost, Unavailable."""
+        What the steps work on is read where it is not given.
+        """
         try:
-            work = await self._saga.load(self._subject)
+            work = work or await self._saga.load(self._subject)
             while await self._go_on(work):
                 pass
         except LeaseLost:
             raise
         except Exception as error:
             await self._wait(error)
-            return False
-        return True
 
     async def _go_on(self, work: Any) -> bool:
         """Do what is next; return whether there is more."""

@@ -55,14 +55,14 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
         carriage = await self._carriage(request, products)
         name = f"orders/{self._clock.new_id()}"
         begun = Batch()
-        self._sagas.begin(begun, checkout.KIND, name)
+        carry_on = self._sagas.begin(begun, checkout.KIND, name)
         response = await self._orders.create(
             name,
             domain.place(request, name, email, products, carriage, self._clock.now()),
             lambda order: pb.PlaceOrderResponse(order=order),
             also=begun,
         )
-        self._sagas.wake()
+        carry_on(response.order)
         return response
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
@@ -102,7 +102,7 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
         requested = domain.request_return(request, name, email, self._clock.now())
         batch = Batch()
         returned = self._returns.save(batch, name, Versioned(pb.Return(), 0), [requested])
-        self._sagas.begin(batch, returning.KIND, name)
+        carry_on = self._sagas.begin(batch, returning.KIND, name)
         response = pb.CreateReturnResponse(returned=returned)
         if request.order:
             await self._orders.change(
@@ -110,7 +110,7 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
             )
         else:
             await self._returns.commit(batch, response)
-        self._sagas.wake()
+        carry_on(returned)
         return response
 
     async def GetReturn(self, request: pb.GetReturnRequest, context: Any) -> pb.GetReturnResponse:

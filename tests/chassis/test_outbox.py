@@ -16,6 +16,9 @@ import chassis.nats
 import chassis.outbox
 from chassis.bus import Event
 from chassis.call import Call, serving
+from chassis.clock import SystemClock
+from chassis.database import Batch, Database
+from chassis.migrations import migrate
 from chassis.nats import BusUnavailable, NatsBus
 from chassis.outbox import BATCH, EventTooLarge, Outbox
 from chassis.trace import Trace
@@ -170,23 +173,28 @@ async def reconnected(bus: NatsBus) -> bool:
     return bus.incarnation > 0
 
 
-async def test_what_was_published_but_not_noted_is_stored_once(shelves: list[Shelf], engine: Engine) -> None:
-    shelf = shelves[0]
-    await new_products(shelf, 3)
-    await drained(shelf)
-
+async def test_what_was_published_but_not_noted_is_stored_once(stage: Stage, engine: Engine, tmp_path: Path) -> None:
     class Uncertain(NatsBus):
         async def publish(self, events: Sequence[Event]) -> None:
             await super().publish(events)
             raise BusUnavailable
 
-    await shelf.app.database.value("UPDATE events SET publish_time = NULL")
-    async with Uncertain(engine.url, "tests/2") as bus:
+    (tmp_path / "none").mkdir()
+    clock, batch = SystemClock(), Batch()
+    async with (
+        Database(await stage.new_database("uncertain")) as database,
+        Uncertain(engine.url, "tests/1") as uncertain,
+        NatsBus(engine.url, "tests/2") as bus,
+    ):
+        await migrate(database, tmp_path / "none")
+        outbox = Outbox(database, uncertain, clock, "catalog")
+        outbox.add(batch, "products/1", 1, created("products/1") * 3)
+        await database.commit(batch)
         with pytest.raises(BusUnavailable):
-            await Outbox(shelf.app.database, bus, shelf.app.clock, "catalog").publish_once()
-    assert await unpublished(shelf) == 3
-    assert await shelves[1].app.outbox.publish_once() == 3
-    assert len(await published(engine.url, "twice", 3)) == 3
+            await outbox.publish_once()
+        again = Outbox(database, bus, clock, "catalog")
+        assert [await again.publish_once() for _ in range(2)] == [3, 0]
+    assert by_subject(await published(engine.url, "twice", 3)) == {"products/1": [1, 2, 3]}
 
 
 async def test_an_event_the_broker_would_refuse_is_refused_to_who_causes_it(shelves: list[Shelf]) -> None:

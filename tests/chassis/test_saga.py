@@ -98,6 +98,7 @@ class World:
         self.clock = ShiftedClock()
         self.load_errors: list[Exception] = []
         self.traces: list[Trace] = []
+        self.ended_by: defaultdict[str, set[str]] = defaultdict(set)
         self._count = 0
 
     def definition(self, kind: str = KIND, deadline_s: float = 60.0) -> Saga[str]:
@@ -119,12 +120,13 @@ class World:
     async def load(self, subject: str) -> str:
         if self.load_errors:
             raise self.load_errors.pop(0)
-        call = current_call()
-        assert call is not None
-        self.traces.append(call.trace)
         return subject
 
     async def complete(self, subject: str, batch: Batch) -> None:
+        call = current_call()
+        assert call is not None
+        self.traces.append(call.trace)
+        self.ended_by[call.caller].add(subject)
         await self.partners.act("complete", subject)
         await self._end(subject, "done", batch)
 
@@ -141,13 +143,14 @@ class World:
         """Return an instance; it carries on nothing yet."""
         return Sagas(self.database, self.clock, owner, definitions or [self.definition()])
 
-    async def begin(self, sagas: Sagas, kind: str = KIND) -> str:
+    async def begin(self, sagas: Sagas, kind: str = KIND, *, and_carry_on: bool = True) -> str:
         """Begin a saga; returns its subject."""
         self._count += 1
         subject, batch = f"trips/{self._count}", Batch()
-        sagas.begin(batch, kind, subject)
+        carry_on = sagas.begin(batch, kind, subject)
         await self.database.commit(batch)
-        sagas.wake()
+        if and_carry_on:
+            carry_on(subject)
         return subject
 
     async def unwind(self, sagas: Sagas, subject: str) -> None:
@@ -214,7 +217,7 @@ async def running(*instances: Sagas) -> AsyncIterator[None]:
 async def crash(sagas: Sagas, task: asyncio.Task[None], monkeypatch: pytest.MonkeyPatch) -> None:
     """End an instance as kill -9 does: it gives nothing back."""
 
-    async def nothing() -> None:
+    async def nothing(before: datetime) -> None:
         pass
 
     monkeypatch.setattr(sagas, "_give_back", nothing)
@@ -332,10 +335,13 @@ async def test_what_cannot_be_loaded_is_tried_again_and_shows(world: World) -> N
     sagas = world.instance()
     world.load_errors = [KeyError("a defect"), Unavailable(), OutOfStamps()]
     async with running(sagas):
-        await world.ended(await world.begin(sagas), "done")
+        subject = await world.begin(sagas, and_carry_on=False)
+        world.clock.advance(LEASE + timedelta(seconds=1))
+        await world.ended(subject, "done")
     world.load_errors = [OutOfStamps()] * 1000
     async with running(sagas):
-        await world.begin(sagas)
+        await world.begin(sagas, and_carry_on=False)
+        world.clock.advance(LEASE + timedelta(seconds=1))
 
         async def shows() -> bool:
             live = await world.live(sagas)
@@ -391,12 +397,37 @@ async def test_a_stopped_instance_hands_over_at_once(world: World) -> None:
 
 
 async def test_two_instances_share_the_work_and_end_everything_once(world: World) -> None:
-    first, second = world.instance("trips/1"), world.instance("trips/2")
+    first, second, dead = (world.instance(f"trips/{number}") for number in range(3))
+    subjects = [await world.begin(dead, and_carry_on=False) for _ in range(100)]
+    world.clock.advance(LEASE + timedelta(seconds=1))
     async with running(first, second):
-        subjects = [await world.begin((first, second)[number % 2]) for number in range(100)]
         for subject in subjects:
             await world.ended(subject, "done")
     assert Counter(world.partners.log) == dict.fromkeys((*STEPS, "complete"), 100)
+    assert all(len(ended) > 10 for ended in (world.ended_by["trips/0"], world.ended_by["trips/1"]))
+
+
+async def test_what_was_begun_and_not_carried_on_is_found_when_its_lease_ends(world: World) -> None:
+    sagas = world.instance()
+    async with running(sagas):
+        subject = await world.begin(sagas, and_carry_on=False)  # who began it was cancelled right after the commit
+        world.clock.advance(LEASE + timedelta(seconds=1))
+        await world.ended(subject, "done")
+    assert world.partners.log == [*STEPS, "complete"]
+
+
+async def test_what_is_carried_on_already_is_not_begun_again(world: World) -> None:
+    sagas, batch = world.instance(), Batch()
+    carry_on = sagas.begin(batch, KIND, "trips/1")
+    await world.database.commit(batch)
+    there, go = world.partners.hold("before pay")
+    async with running(sagas):
+        carry_on("trips/1")
+        await there.wait()
+        carry_on("trips/1")
+        go.set()
+        await world.ended("trips/1", "done")
+    assert world.partners.log == [*STEPS, "complete"]
 
 
 @pytest.mark.parametrize("point", ["before pay", "before complete", "after complete"])
