@@ -61,15 +61,16 @@ class Limit:
     def __init__(self, most: int) -> None:
         self._most = most
         self._in_flight = 0
-        _in_flight.set_function(lambda: self._in_flight)
 
     def __enter__(self) -> None:
         if self._in_flight >= self._most:
             raise Overloaded(limit=self._most)
         self._in_flight += 1
+        _in_flight.inc()
 
     def __exit__(self, *_: object) -> None:
         self._in_flight -= 1
+        _in_flight.dec()
 
 
 async def build_handler(
