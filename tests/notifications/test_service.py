@@ -25,7 +25,7 @@ async def app(stage: Stage) -> App:
 
 
 @pytest.fixture(scope="module")
-def notifications(app: App, stage: Stage) -> NotificationServiceStub:
+async def notifications(app: App, stage: Stage) -> NotificationServiceStub:
     return stub_of(stage)
 
 
