@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ from chassis.tracing import configure_tracing
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
 PRUNE_S = 3600.0
+AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +143,8 @@ class App:
         while True:
             try:
                 await self.requests.prune()
+                if self.consumer:
+                    await self.consumer.prune()
             except Unavailable:
                 _log.warning("could not prune")
             await self.clock.sleep(PRUNE_S)
@@ -186,13 +189,25 @@ async def _live(
     log_as(settings)
     configure_tracing(settings)
     async with AsyncExitStack() as stack:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            app = await _start_when_ready(settings, compose, exchange, stack)
+        app = await _started(_start_when_ready(settings, compose, exchange, stack), ended)
         await ended.wait()
-        await app.drain()
+        if app:
+            await app.drain()
         await phases.wait()
-        await app.rest()
+        if app:
+            await app.rest()
         await phases.wait()
+
+
+async def _started(starting: Coroutine[Any, Any, App], ended: asyncio.Event) -> App | None:
+    """Return the instance when it serves; None when it is asked to end before."""
+    start = asyncio.create_task(asyncio.wait_for(starting, START_TIMEOUT_S))
+    await asyncio.wait((start, asyncio.create_task(ended.wait())), return_when=asyncio.FIRST_COMPLETED)
+    if ended.is_set():
+        start.cancel()
+    with suppress(asyncio.CancelledError):
+        return await start
+    return None
 
 
 async def _start_when_ready(settings: Settings, compose: Compose, exchange: Exchange, stack: AsyncExitStack) -> App:
@@ -216,12 +231,18 @@ async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     while True:
         try:
             await work()
+        except Unavailable as error:
+            _log.warning("background work waits", extra={"work": _name(work), "error": str(error)})
         except Exception:
-            _log.exception("background work failed", extra={"work": getattr(work, "__qualname__", "?")})
-        await asyncio.sleep(1)
+            _log.exception("background work failed", extra={"work": _name(work)})
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _name(work: Callable[[], Coroutine[Any, Any, None]]) -> str:
+    return getattr(work, "__qualname__", repr(work))

@@ -19,11 +19,12 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Histogram
 
 from chassis.call import Call, begin, current_call
-from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError, ResourceExhausted
+from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError
 from chassis.idempotency import Requests, digest
+from chassis.limits import Limit
 from chassis.logs import call_writer
 from chassis.policy import Policy
 from chassis.status import CODES, DETAILS, to_status
@@ -44,33 +45,10 @@ _seconds = Histogram(
     ("method", "code"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-_in_flight = Gauge("mercato_server_calls_in_flight", "Calls being served.")
-
-
-class Overloaded(ResourceExhausted):
-    """This instance serves {limit} calls already; try again."""
 
 
 class NotAMessage(InvalidArgument):
     """The request is not a {message}: {problem}."""
-
-
-class Limit:
-    """How many calls an instance serves at once."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._in_flight = 0
-
-    def __enter__(self) -> None:
-        if self._in_flight >= self._most:
-            raise Overloaded(limit=self._most)
-        self._in_flight += 1
-        _in_flight.inc()
-
-    def __exit__(self, *_: object) -> None:
-        self._in_flight -= 1
-        _in_flight.dec()
 
 
 async def build_handler(
@@ -152,13 +130,12 @@ class _Method:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
-            with self._limit:
-                async with (
-                    asyncio.timeout_at(call.deadline if call.ours_to_end else None),
-                    aclosing(self._behavior(self._request(request), context)) as responses,
-                ):
-                    async for response in responses:
-                        yield self._serialize(response)
+            async with (
+                self._limit.until(call.deadline if call.ours_to_end else None),
+                aclosing(self._behavior(self._request(request), context)) as responses,
+            ):
+                async for response in responses:
+                    yield self._serialize(response)
             code = "OK"
         except Exception as error:
             failure = _as_mercato(error)

@@ -6,7 +6,9 @@ import atexit
 import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -29,17 +31,21 @@ class JsonLines(logging.Handler):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._process = _fields(settings)
-        self._lines: list[bytes] = []
+        self._lines: deque[bytes] = deque()
+        self._writing = threading.Lock()
         self._written = threading.Event()
         threading.Thread(target=self._write_now_and_then, name="logs", daemon=True).start()
         atexit.register(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take one record."""
-        fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            fields["exception"] = logging.Formatter().formatException(record.exc_info)
-        self.write(record.levelname, record.name, record.getMessage(), fields)
+        """Take one record; one that cannot be written is told to standard error, never to who logged it."""
+        try:
+            fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+            if record.exc_info:
+                fields["exception"] = logging.Formatter().formatException(record.exc_info)
+            self.write(record.levelname, record.name, record.getMessage(), fields)
+        except Exception:
+            self.handleError(record)
         if record.levelno >= logging.ERROR:
             self.flush()
 
@@ -57,11 +63,12 @@ class JsonLines(logging.Handler):
             self.flush()
 
     def flush(self) -> None:
-        """Write what was taken."""
-        lines, self._lines = self._lines, []
-        if lines:
-            sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
-            sys.stdout.buffer.flush()
+        """Write what was taken. Where standard output takes no more, it is lost: there is nowhere left to say so."""
+        with self._writing, suppress(OSError, ValueError):
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if lines:
+                sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stdout.buffer.flush()
 
     def _write_now_and_then(self) -> None:
         while not self._written.wait(FLUSH_S):

@@ -19,7 +19,7 @@ from google.protobuf import symbol_database
 from google.protobuf.message import Message
 
 from chassis.clock import Clock
-from chassis.database import Batch, ConcurrentChange, Database
+from chassis.database import Batch, ConcurrentChange, Database, Deadlock
 from chassis.errors import Aborted, AlreadyExists, NotFound
 from chassis.groupcommit import GroupCommit
 from chassis.idempotency import Requests
@@ -174,7 +174,7 @@ class Repository(Generic[State]):
                     batch.extend(also)
                 try:
                     await self.commit(batch, response)
-                except ConcurrentChange:
+                except (ConcurrentChange, Deadlock):
                     turn = self._turns.setdefault(name, asyncio.Lock())
                     continue
                 return response

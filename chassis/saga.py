@@ -26,7 +26,7 @@ from prometheus_client import Counter
 
 from chassis.call import Call, begin, current_call
 from chassis.clock import Clock
-from chassis.database import Batch, Database
+from chassis.database import Batch, Database, UnexpectedRows
 from chassis.errors import MercatoError, Unavailable
 from chassis.trace import Trace
 
@@ -81,9 +81,14 @@ class Saga(Generic[Work]):
     undone: Callable[[Work, Refusal, Batch], Awaitable[None]] | None = None
     """Commits that all is undone, together with the batch. None: the saga only goes forward."""
 
-    def stuck(self, status: str, attempts: int) -> bool:
+    def step(self, status: str, done: int) -> str:
+        """Return the name of the step it is at, or undoes."""
+        return self.steps[max(done - 1, 0) if status == UNWINDING else min(done, len(self.steps) - 1)].name
+
+    def stuck(self, status: str, done: int, attempts: int) -> bool:
         """Whether it can neither get on nor turn round."""
-        return attempts >= STUCK_ATTEMPTS and (status == UNWINDING or self.undone is None)
+        may_turn = status == RUNNING and done < len(self.steps) and self.undone is not None
+        return attempts >= STUCK_ATTEMPTS and not may_turn
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,11 @@ class Position:
     """Since when it is at the current step."""
     trace: Trace
 
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        return f"{self.kind}/{self.subject}"
+
     @classmethod
     def of(cls, row: asyncpg.Record) -> Position:
         """Read it from its row."""
@@ -139,8 +149,10 @@ class Sagas:
         self._clock = clock
         self._owner = owner
         self._definitions: Mapping[str, Saga[Any]] = {definition.kind: definition for definition in definitions}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
+        self._stranded_time: datetime | None = clock.now()
+        """Leases we took before are of sagas that we do not carry on: from before a crash, or an outage."""
 
     def begin(self, batch: Batch, kind: str, subject: str) -> Callable[[Any], None]:
         """Add the start of a saga to what commits.
@@ -160,12 +172,14 @@ class Sagas:
 
     def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
         """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
+        definition = self._definitions[kind]
+        assert definition.undone is not None, f"{kind} only goes forward"
         batch.add(
             "UPDATE sagas SET status = 'unwinding', refusal = $3, attempts = 0, error = '', owner = '',"
             " done = CASE status WHEN 'running' THEN least(done + 1, $5) ELSE done END,"
             " step_time = $4, update_time = $4, due_time = $4, lease_time = $4"
             " WHERE kind = $1 AND subject = $2 AND status IN ('running', 'done')",
-            kind, subject, json.dumps(vars(refusal)), self._clock.now(), len(self._definitions[kind].steps),
+            kind, subject, json.dumps(vars(refusal)), self._clock.now(), len(definition.steps),
         )  # fmt: skip
 
     def wake(self) -> None:
@@ -173,24 +187,44 @@ class Sagas:
         self._woken.set()
 
     async def run(self) -> None:
-        """Carry sagas on until cancelled; then give those back that are under way."""
+        """Carry sagas on until cancelled; those that this instance had before a crash are its own at once."""
         try:
-            await self._give_back()  # what it had when it crashed
             while True:
                 self._woken.clear()
-                try:
-                    for row in await self._claim(AT_ONCE - len(self._tasks)):
-                        self._launch(Position.of(row))
-                except Unavailable as error:
-                    _log.warning("sagas wait", extra={"error": str(error)})
+                await self._look()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), POLL_S)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            with suppress(Unavailable):
-                await self._give_back()
+            await self._stop()
+
+    async def _look(self) -> None:
+        """Carry on what is due."""
+        try:
+            if self._stranded_time:
+                before, self._stranded_time = self._stranded_time, None
+                await self._give_back(before)
+            for row in await self._claim(AT_ONCE - len(self._tasks)):
+                self._launch(Position.of(row))
+        except Unavailable as error:
+            self._stranded_time = self._clock.now()
+            _log.warning("sagas wait", extra={"error": str(error)})
+
+    async def _stop(self) -> None:
+        """Leave off; others need not wait for the leases to end."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(Unavailable):
+            await self._give_back(self._clock.now())
+
+    async def _give_back(self, before: datetime) -> None:
+        """End the leases this instance took before, other than of sagas that it carries on."""
+        await self._database.value(
+            "UPDATE sagas SET owner = '', lease_time = $2 WHERE status IN ('running', 'unwinding') AND owner = $1"
+            " AND lease_time <= $3 AND kind || '/' || subject <> ALL ($4)",
+            self._owner, self._clock.now(), before + LEASE, list(self._tasks),
+        )  # fmt: skip
 
     async def live(self, most: int) -> list[LiveSaga]:
         """Return sagas that are not done, those that got on longest ago first."""
@@ -203,22 +237,16 @@ class Sagas:
 
     def _live(self, row: asyncpg.Record) -> LiveSaga:
         definition = self._definitions[row["kind"]]
-        steps, unwinding = definition.steps, row["status"] == UNWINDING
-        at = max(row["done"] - 1, 0) if unwinding else min(row["done"], len(steps) - 1)
-        stuck = definition.stuck(row["status"], row["attempts"])
+        status, done, attempts = row["status"], row["done"], row["attempts"]
         return LiveSaga(
             kind=row["kind"],
             subject=row["subject"],
-            status="stuck" if stuck else row["status"],
-            step=steps[at].name,
-            attempts=row["attempts"],
+            status="stuck" if definition.stuck(status, done, attempts) else status,
+            step=definition.step(status, done),
+            attempts=attempts,
             error=row["error"],
             update_time=row["update_time"],
         )
-
-    async def _give_back(self) -> None:
-        now = self._clock.now()
-        await self._database.value("UPDATE sagas SET lease_time = $2 WHERE owner = $1", self._owner, now)
 
     async def _claim(self, most: int) -> list[asyncpg.Record]:
         if most <= 0:
@@ -227,19 +255,20 @@ class Sagas:
         return await self._database.rows(
             "UPDATE sagas SET owner = $1, lease_time = $2 WHERE (kind, subject) IN ("
             "SELECT kind, subject FROM sagas WHERE status IN ('running', 'unwinding') AND due_time <= $3"
-            " AND lease_time <= $3 AND kind = ANY($4) ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *",
-            self._owner, now + LEASE, now, list(self._definitions), most,
+            " AND lease_time <= $3 AND kind = ANY($4) AND kind || '/' || subject <> ALL ($6)"
+            " ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *",
+            self._owner, now + LEASE, now, list(self._definitions), most, list(self._tasks),
         )  # fmt: skip
 
     def _launch(self, position: Position, work: Any = None) -> None:
-        task = asyncio.create_task(self._carry_on(position, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._landed)
+        if position.name not in self._tasks:
+            self._tasks[position.name] = task = asyncio.create_task(self._carry_on(position, work))
+            task.add_done_callback(lambda _: self._landed(position.name))
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        if len(self._tasks) >= AT_ONCE:  # others may have had to wait
+    def _landed(self, name: str) -> None:
+        if len(self._tasks) >= AT_ONCE or self._stranded_time:  # others may have had to wait
             self._woken.set()
-        self._tasks.discard(task)
+        del self._tasks[name]
 
     async def _carry_on(self, position: Position, work: Any) -> None:
         run = _Run(self._database, self._clock, self._owner, self._definitions[position.kind], position)
@@ -247,11 +276,11 @@ class Sagas:
         try:
             await run.carry_on(work)
         except LeaseLost:
-            pass
+            _log.info("saga is another's", extra={"saga": run.name})
+            self._woken.set()  # or it was turned round, and is for anybody to take
         except Unavailable as error:
-            _log.warning("saga waits for its lease to end", extra={"saga": run.name, "error": str(error)})
-        except Exception:
-            _log.exception("saga failed", extra={"saga": run.name})
+            self._stranded_time = self._clock.now()
+            _log.warning("saga waits", extra={"saga": run.name, "error": str(error)})
 
 
 class LeaseLost(Exception):
@@ -266,6 +295,7 @@ class _Run:
         self._clock = clock
         self._owner = owner
         self._saga = definition
+        self.name = position.name
         self._subject = position.subject
         self._status = position.status
         self._done = position.done
@@ -273,73 +303,79 @@ class _Run:
         self._step_time = position.step_time
         self._refusal = position.refusal
 
-    @property
-    def name(self) -> str:
-        return f"{self._saga.kind}/{self._subject}"
-
     async def carry_on(self, work: Any = None) -> None:
-        """Take step after step until the saga ends, or has to wait; what they work on is read where it is not given."""
-        work = work or await self._saga.load(self._subject)
-        going = True
-        while going and self._status == RUNNING and self._done < len(self._saga.steps):
-            going = await self._do(self._saga.steps[self._done], work)
-        if self._status == RUNNING and going:
+        """Take step after step until the saga ends or has to wait; LeaseLost, Unavailable.
+
+        What the steps work on is read where it is not given.
+        """
+        try:
+            work = work or await self._saga.load(self._subject)
+            while await self._go_on(work):
+                pass
+        except LeaseLost:
+            raise
+        except Exception as error:
+            await self._wait(error)
+
+    async def _go_on(self, work: Any) -> bool:
+        """Do what is next; return whether there is more."""
+        if self._status == RUNNING and self._done < len(self._saga.steps):
+            await self._do(self._saga.steps[self._done], work)
+        elif self._status == RUNNING:
             await self._end(DONE, lambda batch: self._saga.complete(work, batch))
-        while going and self._status == UNWINDING and self._done > 0:
-            going = await self._undo(self._saga.steps[self._done - 1], work)
-        if self._status == UNWINDING and going:
+        elif self._done > 0:
+            await self._undo(self._saga.steps[self._done - 1], work)
+        else:
             refusal, undone = self._refusal, self._saga.undone
             assert refusal is not None
             assert undone is not None
             await self._end(UNDONE, lambda batch: undone(work, refusal, batch))
+        return self._status in (RUNNING, UNWINDING)
 
-    async def _do(self, step: Step[Any], work: Any) -> bool:
-        """Take one step; return whether to go on at once."""
+    async def _do(self, step: Step[Any], work: Any) -> None:
+        """Take one step, or turn round; raises what is to be tried again."""
         try:
             await step.do(work)
-        except MercatoError as error:
+        except Exception as error:
             if self._saga.undone is None:
-                await self._wait(step, error)
-                return False
-            if error.definite:
+                raise
+            if isinstance(error, MercatoError) and error.definite:
                 self._refusal = Refusal(step.name, error.reason, error.message)
                 _log.info("saga refused", extra={"saga": self.name, "step": step.name, "reason": error.reason})
                 await self._record(UNWINDING, self._done)
-                return True
-            if self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s):
-                self._refusal = Refusal(step.name, "STEP_TIMED_OUT", f"{step.name} stayed in doubt: {error.message}")
+            elif self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s):
+                why = error.message if isinstance(error, MercatoError) else "internal error"
+                self._refusal = Refusal(step.name, "STEP_TIMED_OUT", f"{step.name} stayed in doubt: {why}")
                 await self._record(UNWINDING, self._done + 1)
-                return True
-            await self._wait(step, error)
-            return False
-        if self._done + 1 < len(self._saga.steps):
-            await self._record(RUNNING, self._done + 1)
+            else:
+                raise
         else:
-            self._done += 1  # recorded with the end
-        return True
+            if self._done + 1 < len(self._saga.steps):
+                await self._record(RUNNING, self._done + 1)
+            else:
+                self._done += 1  # recorded with the end
 
-    async def _undo(self, step: Step[Any], work: Any) -> bool:
-        """Undo one step; return whether to go on at once."""
-        try:
-            if step.undo:
-                await step.undo(work)
-        except MercatoError as error:
-            await self._wait(step, error)
-            return False
+    async def _undo(self, step: Step[Any], work: Any) -> None:
+        """Undo one step; raises what is to be tried again."""
+        if step.undo:
+            await step.undo(work)
         if self._done > 1:
             await self._record(UNWINDING, self._done - 1)
         else:
-            self._done = 0
-        return True
+            self._done = 0  # recorded with the end
 
     async def _end(self, status: str, commit: Callable[[Batch], Awaitable[None]]) -> None:
         batch = Batch()
         batch.add(
             "UPDATE sagas SET status = $3, done = $4, owner = '', update_time = $5, lease_time = $5, error = '',"
-            " attempts = 0 WHERE kind = $1 AND subject = $2 AND owner = $6 AND status = $7",
-            self._saga.kind, self._subject, status, self._done, self._clock.now(), self._owner, self._status,
+            " attempts = 0 WHERE kind = $1 AND subject = $2 AND owner = $6 AND status = $7 RETURNING 1",
+            self._saga.kind, self._subject, status, self._done, self._clock.now(), self._owner, self._status, rows=1,
         )  # fmt: skip
-        await commit(batch)
+        try:
+            await commit(batch)
+        except UnexpectedRows:
+            raise LeaseLost from None
+        self._status = status
         _ended.labels(self._saga.kind, status).inc()
 
     async def _record(self, status: str, done: int) -> None:
@@ -356,21 +392,25 @@ class _Run:
             raise LeaseLost
         self._status, self._done, self._attempts, self._step_time = status, done, 0, now
 
-    async def _wait(self, step: Step[Any], error: MercatoError) -> None:
+    async def _wait(self, error: Exception) -> None:
         """Give the saga back until its next try is due."""
         self._attempts += 1
         now = self._clock.now()
         delay_s = min(FIRST_RETRY_S * 2 ** min(self._attempts - 1, 10), LONGEST_RETRY_S)
-        stuck = self._saga.stuck(self._status, self._attempts)
-        _retried.labels(self._saga.kind, step.name).inc()
+        step = self._saga.step(self._status, self._done)
+        stuck = self._saga.stuck(self._status, self._done, self._attempts)
+        expected = isinstance(error, MercatoError)
+        text = f"{error.reason}: {error.message}" if isinstance(error, MercatoError) else repr(error)
+        _retried.labels(self._saga.kind, step).inc()
         _log.log(
-            logging.ERROR if stuck else logging.WARNING,
+            logging.WARNING if expected and not stuck else logging.ERROR,
             "saga stuck" if stuck else "saga retries",
-            extra={"saga": self.name, "step": step.name, "attempts": self._attempts, "error": error.message},
+            extra={"saga": self.name, "step": step, "attempts": self._attempts, "error": text},
+            exc_info=None if expected else error,
         )
         await self._database.value(
             "UPDATE sagas SET done = $3, attempts = $4, error = $5, update_time = $6, due_time = $7, lease_time = $6,"
             " owner = '' WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
-            self._saga.kind, self._subject, self._done, self._attempts, f"{error.reason}: {error.message}",
+            self._saga.kind, self._subject, self._done, self._attempts, text,
             now, now + timedelta(seconds=delay_s), self._owner, self._status,
         )  # fmt: skip
