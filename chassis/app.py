@@ -181,23 +181,25 @@ async def _live(
     log_as(settings)
     configure_tracing(settings)
     async with AsyncExitStack() as stack:
-        starting = asyncio.create_task(
-            asyncio.wait_for(_start_when_ready(settings, compose, exchange, stack), START_TIMEOUT_S)
-        )
-        ending = asyncio.create_task(ended.wait())
-        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-        app = None
-        with suppress(asyncio.CancelledError):
-            app = await starting
-        await ending
-        if app is not None:
+        app = await _started(_start_when_ready(settings, compose, exchange, stack), ended)
+        await ended.wait()
+        if app:
             await app.drain()
         await phases.wait()
-        if app is not None:
+        if app:
             await app.rest()
         await phases.wait()
+
+
+async def _started(starting: Coroutine[Any, Any, App], ended: asyncio.Event) -> App | None:
+    """Return the instance when it serves; None when it is asked to end before."""
+    start = asyncio.create_task(asyncio.wait_for(starting, START_TIMEOUT_S))
+    await asyncio.wait((start, asyncio.create_task(ended.wait())), return_when=asyncio.FIRST_COMPLETED)
+    if ended.is_set():
+        start.cancel()
+    with suppress(asyncio.CancelledError):
+        return await start
+    return None
 
 
 async def _start_when_ready(settings: Settings, compose: Compose, exchange: Exchange, stack: AsyncExitStack) -> App:

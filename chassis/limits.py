@@ -29,17 +29,17 @@ class Limit:
         self._in_flight = 0
         self._open: set[asyncio.Timeout] = set()
         self._ended = False
-        self._gauge = _in_flight.labels(kind)
+        self._of_process = _in_flight.labels(kind)
 
     def __enter__(self) -> None:
         if self._in_flight >= self._most:
             raise Overloaded(limit=self._most)
         self._in_flight += 1
-        self._gauge.inc()
+        self._of_process.inc()
 
     def __exit__(self, *_: object) -> None:
         self._in_flight -= 1
-        self._gauge.dec()
+        self._of_process.dec()
 
     @asynccontextmanager
     async def until(self, deadline: float | None) -> AsyncIterator[None]:

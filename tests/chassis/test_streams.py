@@ -41,7 +41,7 @@ def orders(probes: tuple[Probe, Probe]) -> Probe:
 
 
 @pytest.fixture
-def importing(stage: Stage, probes: Any) -> CatalogServiceStub:
+async def importing(stage: Stage, probes: Any) -> CatalogServiceStub:
     return stage.stub(CATALOG, CatalogServiceStub)
 
 

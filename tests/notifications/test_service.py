@@ -30,7 +30,7 @@ async def notifications(app: App, stage: Stage) -> NotificationServiceStub:
 
 
 @pytest.fixture(scope="module")
-def operator(notifications: NotificationServiceStub, stage: Stage) -> OperationsServiceStub:
+async def operator(notifications: NotificationServiceStub, stage: Stage) -> OperationsServiceStub:
     service = operations.DESCRIPTOR.services_by_name["OperationsService"]
     stage.targets["operations"] = stage.targets["notifications"]
     return stage.stub(service, OperationsServiceStub)
