@@ -81,8 +81,9 @@ class Broker:
 
     def deployed_pacts(self) -> Iterator[Committed]:
         """Return the pacts of all consumers deployed anywhere that differ from those at HEAD."""
-        known = {each.pact.identity for each in self.pacts(HEAD)}
-        for file in sorted((self._root / CONTRACTS / "deployed").glob("*.json")):
+        files = sorted((self._root / CONTRACTS / "deployed").glob("*.json"))
+        known = {each.pact.identity for each in self.pacts(HEAD)} if files else set()
+        for file in files:
             for service, commit in self.deployed(file.stem).items():
                 for each in self.pacts(commit):
                     if each.pact.consumer == service and each.pact.identity not in known:

@@ -60,6 +60,7 @@ class Exchange:
     method: MethodDescriptor
     request: Message | Sequence[Message]
     answer: Message | Sequence[Message] | Status
+    """A Status is an error; as the last of a stream it says how that breaks."""
     given: Sequence[State] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     varies: Sequence[str] = ()
@@ -159,17 +160,14 @@ def _build(agreed: pact.Pact, exchange: Exchange) -> None:
     building = _given(agreed.upon_receiving(exchange.description), exchange.given)
     building.with_request("POST", path_of(method)).with_headers(dict(exchange.metadata))
     building.with_body(requests if method.client_streaming else requests[0], JSON)
-    if isinstance(exchange.answer, Status):
-        answer = Answer(error=exchange.answer)
-    else:
-        messages = [MessageToDict(message) for message in _listed(exchange.answer)]
-        answer = Answer(messages, trailers=exchange.trailers)
+    answers = list(_listed(exchange.answer))
+    error = answers.pop() if answers and isinstance(answers[-1], Status) else None
+    answer = Answer([MessageToDict(message) for message in answers], error, trailers=exchange.trailers)
     status, headers, body = answer.to_http(method.server_streaming)
-    if answer.error is not None:
+    if error is not None:
         failure = body[-1]["error"] if method.server_streaming else body
         failure["message"] = match.regex(failure["message"], regex=NOT_EMPTY)  # its text is for people
-    else:
-        body = _matching(body, exchange.varies)
+    body = _matching(body, exchange.varies)
     building.will_respond_with(status).with_headers(headers).with_body(body, JSON)
 
 

@@ -25,15 +25,17 @@ from tests.contracts.regeneration import CONTRACTS, ROOT, compare, regenerate
 LOG = ROOT / ".build" / "contracts.log"
 
 
-async def main(release: bool) -> int:
+async def main(release: bool = False, contracts: Path = CONTRACTS) -> int:
     """Run everything, print one table and what is wrong; return the exit code."""
     broker = Broker(ROOT)
     if release:
         broker.require_clean()
     with tempfile.TemporaryDirectory() as folder:
         (fresh := Path(folder) / "pacts").mkdir()
-        failed, buf, verdicts = await asyncio.gather(regenerate(fresh), protos.check(), _verify(broker, Path(folder)))
-        problems = failed or compare(fresh, CONTRACTS, services())
+        failed, buf, verdicts = await asyncio.gather(
+            regenerate(fresh), protos.check(), _verify(broker, contracts, Path(folder))
+        )
+        problems = failed or compare(fresh, contracts, services())
     if release and not protos.RELEASED.exists():  # the first one breaks nothing
         buf = [line for line in buf if line != protos.MISSING]
     _print(verdicts, problems + buf)
@@ -49,7 +51,7 @@ def services() -> list[str]:
     return sorted(main.parent.name for main in ROOT.glob("services/*/__main__.py"))
 
 
-async def _verify(broker: Broker, folder: Path) -> list[Verdict]:
+async def _verify(broker: Broker, contracts: Path, folder: Path) -> list[Verdict]:
     """Verify the pacts here, and those of what is deployed where they differ."""
     deployed = folder / "deployed"
     for each in broker.deployed_pacts():
@@ -58,7 +60,7 @@ async def _verify(broker: Broker, folder: Path) -> list[Verdict]:
         file.write_bytes(each.data)
     with _quiet():
         async with providers(folder) as running:
-            verdicts = await verify_all(CONTRACTS, running)
+            verdicts = await verify_all(contracts, running)
             return verdicts + (await verify_all(deployed, running) if deployed.exists() else [])
 
 
