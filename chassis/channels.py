@@ -21,6 +21,7 @@ from prometheus_client import Histogram
 from chassis.call import current_call
 from chassis.errors import DeadlineExceeded
 from chassis.handlers import CALLER, TRACEPARENT
+from chassis.inprocess import InProcessChannel
 from chassis.policy import Policy, service_config
 from chassis.status import from_rpc_error
 from chassis.trace import Trace
@@ -52,7 +53,9 @@ def open_channel(target: str, services: Iterable[ServiceDescriptor] = ()) -> grp
 class Channel:
     """A channel as generated stubs use it."""
 
-    def __init__(self, channel: grpc.aio.Channel, services: Iterable[ServiceDescriptor], caller: str) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel | InProcessChannel, services: Iterable[ServiceDescriptor], caller: str
+    ) -> None:
         self._channel = channel
         self._caller = caller
         self._policies = {policy.path: policy for service in services for policy in map(Policy.of, service.methods)}

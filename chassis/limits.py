@@ -29,15 +29,17 @@ class Limit:
         self._in_flight = 0
         self._open: set[asyncio.Timeout] = set()
         self._ended = False
-        _in_flight.labels(kind).set_function(lambda: self._in_flight)
+        self._gauge = _in_flight.labels(kind)
 
     def __enter__(self) -> None:
         if self._in_flight >= self._most:
             raise Overloaded(limit=self._most)
         self._in_flight += 1
+        self._gauge.inc()
 
     def __exit__(self, *_: object) -> None:
         self._in_flight -= 1
+        self._gauge.dec()
 
     @asynccontextmanager
     async def until(self, deadline: float | None) -> AsyncIterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -44,6 +44,8 @@ class Server:
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
             ]
         )
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        """By `/package.Service/Method`."""
         self.port = 0
 
     async def add(self, service: ServiceDescriptor, servicer: object) -> None:
@@ -60,6 +62,7 @@ class Server:
         }
         self.grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
         self._names.append(service.full_name)
+        self.handlers.update({f"/{service.full_name}/{name}": handler for name, handler in handlers.items()})
 
     async def __aenter__(self) -> Self:
         await self._health.set("", HealthCheckResponse.NOT_SERVING)

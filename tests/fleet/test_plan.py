@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(root: Path, environment: dict[str, str] | None = None, **asked: int) -> Plan:
+def make(root: Path, environment: dict[str, str] | None = None, **asked: Any) -> Plan:
     return plans.make(root, root / ".mercato", environment or {}, **asked)
 
 
