@@ -66,7 +66,7 @@ async def test_down_leaves_no_process_and_a_next_up_finds_the_data(suite: Suite)
     assert await starts_of(suite, "echo/1") == starts + 1
 
 
-def test_nothing_outlives_a_killed_supervisor_and_up_starts_cleanly(suite: Suite) -> None:
+async def test_nothing_outlives_a_killed_supervisor_and_up_starts_cleanly(suite: Suite) -> None:
     suite.mercato("up")
     starts = await starts_of(suite, "echo/1")
     processes = suite.processes()
