@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint types fix generate lock bench
+.PHONY: help setup demo up down test contracts release lint types fix generate lock bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ down: $(READY) ## End it, leave no process behind
 
 test: $(READY) ## Run every test
 	@$(BIN)/python -m pytest
+
+contracts: $(READY) ## Agree anew on every contract, verify every provider, check the protos
+	@$(BIN)/python -m tests.contracts
+
+release: $(READY) ## The same on a clean tree; then today's protos and what was verified are the released ones
+	@$(BIN)/python -m tests.contracts --release
 
 lint: $(READY) ## Check style, import rules and protos
 	@$(BIN)/ruff check .

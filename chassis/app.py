@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from mercato.operations.v1 import operations_pb2
-from prometheus_client import start_http_server
 
 from chassis.bus import Bus
 from chassis.channels import Channel, open_channel
@@ -25,11 +22,12 @@ from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.idempotency import Requests
 from chassis.inprocess import Exchange, InProcessChannel
-from chassis.logs import configure_logs, log_as
+from chassis.logs import log_as
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
 from chassis.operations import Operations
 from chassis.outbox import Outbox
+from chassis.process import run_process
 from chassis.saga import Saga, Sagas
 from chassis.server import Server
 from chassis.settings import Settings
@@ -165,21 +163,15 @@ def run_together(process: Settings, hosted: Sequence[tuple[Settings, Compose]]) 
     Each is the same as alone: own database, port, health and name in the logs. But their calls to each other stay in
     the process. `process` says where its metrics are, which all share, and in whose name it logs itself.
     """
-    configure_logs(process)
-    if process.metrics_port:
-        start_http_server(process.metrics_port, process.host)
-    uvloop.run(_run(hosted))
-
-
-async def _run(hosted: Sequence[tuple[Settings, Compose]]) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
     exchange = Exchange(settings.service for settings, _ in hosted)
     phases = asyncio.Barrier(len(hosted))
-    async with asyncio.TaskGroup() as instances:
-        for settings, compose in hosted:
-            instances.create_task(_live(settings, compose, exchange, ended, phases))
+
+    async def live(ended: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as instances:
+            for settings, compose in hosted:
+                instances.create_task(_live(settings, compose, exchange, ended, phases))
+
+    run_process(process, live)
 
 
 async def _live(

@@ -7,7 +7,7 @@ name and the trace; what the callee answers as an error is raised as that error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, nullcontext
 from functools import partial
 from time import perf_counter
@@ -68,7 +68,7 @@ class Channel:
 
     def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with a stream of requests and one answer."""
-        return partial(self._unary, "stream_unary", path, self._channel.stream_unary(path, *arguments, **options))
+        return partial(self._collected, path, self._channel.stream_unary(path, *arguments, **options))
 
     def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with one request and a stream of answers."""
@@ -92,6 +92,17 @@ class Channel:
             raise from_rpc_error(error) from None
         finally:
             self._finish(path, code, perf_counter() - started)
+
+    async def _collected(
+        self, path: str, multicallable: Any, requests: AsyncIterable[Any], *, timeout: float | None = None
+    ) -> Any:
+        source = _Source(requests)
+        try:
+            return await self._unary("stream_unary", path, multicallable, source.all(), timeout=timeout)
+        except asyncio.CancelledError:
+            if source.error is None:
+                raise
+            raise source.error from None
 
     async def _stream(
         self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
@@ -154,3 +165,19 @@ async def _responses(call: Any) -> AsyncGenerator[Any, None]:
             yield response
     finally:
         call.cancel()
+
+
+class _Source:
+    """A stream of requests. What it raises is kept: gRPC only says that the call was cancelled then."""
+
+    def __init__(self, requests: AsyncIterable[Any]) -> None:
+        self._requests = requests
+        self.error: Exception | None = None
+
+    async def all(self) -> AsyncIterator[Any]:
+        try:
+            async for request in self._requests:
+                yield request
+        except Exception as error:
+            self.error = error
+            raise

@@ -22,6 +22,7 @@ Handler = Callable[[Batch, Message, Event], None]
 
 ATTEMPTS = 5
 RETRY_S = (0.2, 1.0, 5.0, 15.0)
+LONGEST_ERROR = 500
 RETENTION = timedelta(days=30)
 
 _log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Consumer:
             "INSERT INTO dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
             " ON CONFLICT (id) DO UPDATE SET error = EXCLUDED.error, attempts = EXCLUDED.attempts",
             event.id, event.source, event.type, event.key, event.payload, event.trace, event.time,
-            repr(error), attempts, self._clock.now(),
+            repr(error)[:LONGEST_ERROR], attempts, self._clock.now(),
         )  # fmt: skip
         await self._database.commit(batch)
 

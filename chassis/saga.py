@@ -36,6 +36,7 @@ AT_ONCE = 64
 """Sagas one instance carries on at the same time."""
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 10.0
+LONGEST_ERROR = 500
 STUCK_ATTEMPTS = 10
 """From so many failed tries on, what has to succeed is reported as stuck."""
 
@@ -162,7 +163,7 @@ class Sagas:
         call = current_call()
         trace = call.trace if call else Trace.start()
         now = self._clock.now()
-        ours = len(self._tasks) < AT_ONCE
+        ours = len(self._tasks) < AT_ONCE // 2  # the rest is for those that wait to be tried again
         batch.add(
             "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, $5, $6)",
             kind, subject, now, trace.traceparent, self._owner if ours else "", now + LEASE if ours else now,
@@ -411,6 +412,6 @@ class _Run:
         await self._database.value(
             "UPDATE sagas SET done = $3, attempts = $4, error = $5, update_time = $6, due_time = $7, lease_time = $6,"
             " owner = '' WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
-            self._saga.kind, self._subject, self._done, self._attempts, text,
+            self._saga.kind, self._subject, self._done, self._attempts, text[:LONGEST_ERROR],
             now, now + timedelta(seconds=delay_s), self._owner, self._status,
         )  # fmt: skip

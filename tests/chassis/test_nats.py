@@ -29,6 +29,7 @@ TRACE = Trace.start().traceparent
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chassis.nats, "FETCH_WAIT_S", 0.3)
     monkeypatch.setattr(chassis.nats, "ACK_WAIT_S", 1.0)
+    monkeypatch.setattr(chassis.nats, "ASK_TIMEOUT_S", 0.5)
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ def services(started: Services) -> Services:
 
 
 @pytest.fixture
-def customers(stage: Stage, services: Services) -> CustomerServiceStub:
+async def customers(stage: Stage, services: Services) -> CustomerServiceStub:
     return stage.stub(CUSTOMERS, CustomerServiceStub)
 
 
