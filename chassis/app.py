@@ -37,6 +37,7 @@ from chassis.tracing import configure_tracing
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
 PRUNE_S = 3600.0
+CANCEL_AGAIN_S = 1.0
 AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -232,9 +233,11 @@ async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel until all have ended: a library in between may swallow a cancellation."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 def _name(work: Callable[[], Coroutine[Any, Any, None]]) -> str:

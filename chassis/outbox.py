@@ -104,7 +104,8 @@ class Outbox:
                 await self._clock.sleep(RETRY_S)
                 self._woken.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._woken.wait()
                 await self._clock.sleep(LINGER_S)
 
     async def publish_once(self) -> int:

@@ -94,7 +94,8 @@ class Sagas:
                 self._woken.clear()
                 await self._look()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await self._woken.wait()
         finally:
             await self._stop()
 
