@@ -28,7 +28,8 @@ from chassis.nats import NatsBus
 from chassis.operations import Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
-from chassis.saga import Saga, Sagas
+from chassis.saga import Saga
+from chassis.sagas import Sagas
 from chassis.server import Server
 from chassis.settings import Settings
 from chassis.tracing import configure_tracing

@@ -28,6 +28,7 @@ from chassis.trace import Trace
 from chassis.tracing import client_interceptors, parent
 
 Stub = TypeVar("Stub")
+Messages = AsyncIterable[Any] | Iterable[Any]
 
 _seconds = Histogram(
     "mercato_client_call_seconds",
@@ -94,7 +95,12 @@ class Channel:
             self._finish(path, code, perf_counter() - started)
 
     async def _collected(
-        self, path: str, multicallable: Any, requests: AsyncIterable[Any], *, timeout: float | None = None
+        self,
+        path: str,
+        multicallable: Any,
+        requests: Messages,
+        *,
+        timeout: float | None = None,
     ) -> Any:
         source = _Source(requests)
         try:
@@ -170,14 +176,18 @@ async def _responses(call: Any) -> AsyncGenerator[Any, None]:
 class _Source:
     """A stream of requests. What it raises is kept: gRPC only says that the call was cancelled then."""
 
-    def __init__(self, requests: AsyncIterable[Any]) -> None:
+    def __init__(self, requests: Messages) -> None:
         self._requests = requests
         self.error: Exception | None = None
 
     async def all(self) -> AsyncIterator[Any]:
         try:
-            async for request in self._requests:
-                yield request
+            if isinstance(self._requests, AsyncIterable):
+                async for request in self._requests:
+                    yield request
+            else:
+                for request in self._requests:
+                    yield request
         except Exception as error:
             self.error = error
             raise

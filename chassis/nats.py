@@ -151,7 +151,8 @@ class NatsBus:
                 for type_ in types:
                     subscription = await self._client.subscribe(type_, cb=take)
                     stack.push_async_callback(self._unsubscribe, subscription)
-                await self._client.flush()  # from here on, not from whenever the broker hears of it
+                for _ in range(2):  # from here on: a first ping overtakes what is still to be sent, a second does not
+                    await self._client.flush()
             except (NatsError, TimeoutError) as error:
                 raise BusUnavailable from error
             yield events()

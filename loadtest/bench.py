@@ -20,10 +20,10 @@ from rich.table import Table
 
 from chassis.errors import AlreadyExists
 from fleet import lifecycle
+from fleet.client import Shop, call, connect
 from fleet.errors import FleetError
 from fleet.plan import FRONT, Plan
 from loadtest import requests
-from loadtest.client import Shop, call, connect
 from loadtest.finals import Finals
 from loadtest.lines import read
 from loadtest.origins import Sale

@@ -78,8 +78,8 @@ def replay(
     - `mercato replay --short 5 --decline 3`
     - `mercato replay trade.csv --speed 3600`
     """
+    from fleet.client import GaveUpError
     from loadtest import report
-    from loadtest.client import GaveUpError
     from loadtest.lines import TradeFileError, read
     from loadtest.plan import Options, plan
 
@@ -104,7 +104,7 @@ def replay(
 def check(as_json: Json = False) -> None:
     """Prove that everything adds up: stock, money, orders, mails, events. Fails with each violation named."""
     from fleet import check
-    from loadtest.client import GaveUpError
+    from fleet.client import GaveUpError
 
     try:
         invariants = uvloop.run(check.check(_fleet_plan()))
@@ -159,9 +159,9 @@ def demo() -> None:
 
 
 async def _replay(made: Plan, concurrency: int, speed: float | None) -> Report:
+    from fleet.client import connect
     from loadtest import progress
     from loadtest.books import read_books
-    from loadtest.client import connect
     from loadtest.reconcile import reconcile
     from loadtest.replay import Replay
 

@@ -9,9 +9,9 @@ import pytest
 
 from fleet import lifecycle, ports
 from fleet import plan as plans
+from fleet.client import Shop, connect
 from fleet.embedded import postgres
 from fleet.plan import FRONT, Plan
-from loadtest.client import Shop, connect
 from tests.stage import Stage, stage
 
 ROOT = Path(__file__).parents[1]

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-import chassis.saga
+import chassis.saga_run
+import chassis.sagas
 from chassis.call import Call, current_call, serving
 from chassis.clock import SystemClock
 from chassis.database import Batch, Database
 from chassis.errors import Aborted, DeadlineExceeded, FailedPrecondition, Internal, ResourceExhausted, Unavailable
 from chassis.migrations import migrate
-from chassis.saga import AT_ONCE, LEASE, STUCK_ATTEMPTS, LiveSaga, Refusal, Saga, Sagas, Step
+from chassis.saga import STUCK_ATTEMPTS, Refusal, Saga, Step
+from chassis.saga_run import LEASE
+from chassis.sagas import AT_ONCE, LiveSaga, Sagas
 from chassis.trace import Trace
 from tests.chassis.engines import postgres_engine
 from tests.stage import Stage, eventually
@@ -180,8 +183,8 @@ class World:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chassis.saga, "FIRST_RETRY_S", 0.001)
-    monkeypatch.setattr(chassis.saga, "POLL_S", 0.02)
+    monkeypatch.setattr(chassis.saga_run, "FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(chassis.sagas, "POLL_S", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -555,7 +558,7 @@ async def test_an_instance_takes_on_so_many_at_once_and_the_rest_in_turn(world: 
 async def test_a_new_saga_is_carried_on_when_it_is_begun_and_not_when_somebody_looks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis.saga, "POLL_S", 600.0)
+    monkeypatch.setattr(chassis.sagas, "POLL_S", 600.0)
     sagas = world.instance()
     async with running(sagas):
         for _ in range(3):

@@ -12,11 +12,11 @@ import pytest
 from mercato.orders.v1 import orders_pb2 as orders
 
 from fleet import check
+from fleet.client import Shop
 from fleet.plan import Plan
 from loadtest import bench, overhead
 from loadtest.books import Books, read_books
 from loadtest.categories import Sum
-from loadtest.client import Shop
 from loadtest.lines import read
 from loadtest.plan import Options, plan
 from loadtest.plan import Plan as TradePlan

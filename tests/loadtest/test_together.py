@@ -10,10 +10,10 @@ import pytest
 
 from fleet import check, lifecycle, logs, ports
 from fleet import plan as plans
+from fleet.client import Shop
 from fleet.errors import FleetError
 from fleet.plan import FRONT, TOGETHER, Plan
 from loadtest.books import read_books
-from loadtest.client import Shop
 from loadtest.lines import read
 from loadtest.plan import Options, plan
 from loadtest.reconcile import reconcile

@@ -19,10 +19,10 @@ from mercato.orders.v1.orders_pb2 import Order
 from chassis.errors import DeadlineExceeded
 from chassis.money import money
 from fleet import check, lifecycle
+from fleet.client import Shop, call
 from fleet.plan import FRONT, Plan
 from loadtest import lines
 from loadtest.books import read_books
-from loadtest.client import Shop, call
 from loadtest.commands import REAL_TRADE
 from loadtest.finals import Finals
 from loadtest.plan import Options, plan
