@@ -167,20 +167,20 @@ class _Call:
         """End it, as nobody waits for it any more."""
         return self._outcome.cancel()
 
-    def _sending(self, stream: AsyncIterable[Any] | Iterable[Any]) -> _Pipe:
+    def _sending(self, stream: AsyncIterable[Any]) -> _Pipe:
         requests = _Pipe()
         self._tasks.append(self._loop.create_task(self._send(stream, requests)))
         return requests
 
-    async def _send(self, stream: AsyncIterable[Any] | Iterable[Any], requests: _Pipe) -> None:
+    async def _send(self, stream: AsyncIterable[Any], requests: _Pipe) -> None:
         try:
-            async for request in stream if isinstance(stream, AsyncIterable) else _each(stream):
+            async for request in stream:
                 data = self._serialize(request)
                 if self._refused(data):
                     return
                 await requests.send(data)
         except Exception:
-            _log.exception("a stream of requests broke off", extra={"method": self._path})
+            _log.warning("a stream of requests broke off", exc_info=True, extra={"method": self._path})
             self.cancel()
         requests.close()
 
@@ -348,11 +348,6 @@ class _Pipe:
         while (message := await self._messages.get()) is not None:
             self._room.release()
             yield message
-
-
-async def _each(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
-    for item in items:
-        yield item
 
 
 def _behavior(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:

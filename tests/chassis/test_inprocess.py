@@ -333,6 +333,19 @@ async def test_a_stream_of_requests_is_refused_before_its_end_and_not_read_ahead
     assert 2 <= sent < 2000
 
 
+async def test_a_caller_whose_own_stream_breaks_off_is_told_why(way: Way) -> None:
+    async def count(requests: AsyncIterator[Any], context: Any) -> pb.ImportProductsResponse:
+        return pb.ImportProductsResponse(created_count=len([request async for request in requests]))
+
+    async def broken() -> AsyncIterator[pb.ImportProductsRequest]:
+        yield product(0)
+        raise ZeroDivisionError
+
+    way.catalog.on("ImportProducts", count)
+    with pytest.raises(ZeroDivisionError):
+        await way.asking.ImportProducts(broken())
+
+
 @pytest.mark.parametrize("after", [0, 50])
 async def test_answers_stream_in_order_and_an_error_comes_after_them(way: Way, after: int) -> None:
     async def fail(request: Any, context: Any) -> AsyncIterator[orders_pb2.WatchOrderResponse]:
