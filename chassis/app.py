@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from mercato.operations.v1 import operations_pb2
-from prometheus_client import start_http_server
 
 from chassis.bus import Bus
 from chassis.channels import Channel, open_channel
@@ -24,12 +21,15 @@ from chassis.consumer import Consumer, Handler
 from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.idempotency import Requests
-from chassis.logs import configure_logs
+from chassis.inprocess import Exchange, InProcessChannel
+from chassis.logs import log_as
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
 from chassis.operations import Operations
 from chassis.outbox import Outbox
-from chassis.saga import Saga, Sagas
+from chassis.process import run_process
+from chassis.saga import Saga
+from chassis.sagas import Sagas
 from chassis.server import Server
 from chassis.settings import Settings
 from chassis.tracing import configure_tracing
@@ -37,6 +37,8 @@ from chassis.tracing import configure_tracing
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
 PRUNE_S = 3600.0
+CANCEL_AGAIN_S = 1.0
+AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +46,13 @@ _log = logging.getLogger(__name__)
 class App:
     """The parts of one instance. Composition roots ask it for what they need; nobody else knows it."""
 
-    def __init__(self, settings: Settings, stack: AsyncExitStack, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stack: AsyncExitStack,
+        clock: Clock | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.database: Database
@@ -54,6 +62,8 @@ class App:
         self.sagas: Sagas | None = None
         self.consumer: Consumer | None = None
         self._stack = stack
+        self._exchange = exchange or Exchange()
+        self._working, self._serving = AsyncExitStack(), AsyncExitStack()
         self._has_database = False
         self._servicers: list[tuple[ServiceDescriptor, object]] = []
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -76,10 +86,7 @@ class App:
 
     def client(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub]) -> Stub:
         """Return a stub of another service; its name is the second part of its package, `mercato.<name>.v1`."""
-        name = service.file.package.split(".")[1]
-        channel = open_channel(self.settings.target(name), [service])
-        self._stack.push_async_callback(channel.close)
-        typed: Any = Channel(channel, [service], self.settings.service)
+        typed: Any = Channel(self._channel(service), [service], self.settings.service)
         return stub(typed)
 
     def carry_on(self, *definitions: Saga[Any]) -> Sagas:
@@ -102,21 +109,42 @@ class App:
         self._background.append(work)
 
     async def start(self) -> Server:
-        """Start the background work, then serve."""
+        """Start the background work, then serve, until the stack is closed."""
         if self._has_database:
             operations = Operations(self.database, self.consumer, self.sagas)
             self.serve(operations_pb2.DESCRIPTOR.services_by_name["OperationsService"], operations)
         server = Server(self.settings, self.clock, self.requests if self._has_database else None)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
+        await self._stack.enter_async_context(self._working)
+        await self._stack.enter_async_context(self._serving)
         tasks = [asyncio.create_task(_endless(work)) for work in self._background]
-        self._stack.push_async_callback(_cancel, tasks)
-        return await self._stack.enter_async_context(server)
+        self._working.push_async_callback(_cancel, tasks)
+        await self._working.enter_async_context(self._exchange.serving(self.settings.service, server.handlers))
+        return await self._serving.enter_async_context(server)
+
+    async def drain(self) -> None:
+        """Stop serving others; calls under way finish."""
+        await self._serving.aclose()
+
+    async def rest(self) -> None:
+        """Stop the background work and what other services of this process still ask for."""
+        await self._working.aclose()
+
+    def _channel(self, service: ServiceDescriptor) -> grpc.aio.Channel | InProcessChannel:
+        name = service.file.package.split(".")[1]
+        if self._exchange.hosts(name):
+            return self._exchange.channel(name, [service])
+        channel = open_channel(self.settings.target(name), [service])
+        self._stack.push_async_callback(channel.close)
+        return channel
 
     async def _prune(self) -> None:
         while True:
             try:
                 await self.requests.prune()
+                if self.consumer:
+                    await self.consumer.prune()
             except Unavailable:
                 _log.warning("could not prune")
             await self.clock.sleep(PRUNE_S)
@@ -128,29 +156,60 @@ Compose = Callable[[App], Awaitable[None]]
 def run(service: str, compose: Compose) -> None:
     """Run one instance of a service, as its environment says, until it is asked to end."""
     settings = Settings.from_environment(service)
-    configure_logs(settings)
+    run_together(settings, [(settings, compose)])
+
+
+def run_together(process: Settings, hosted: Sequence[tuple[Settings, Compose]]) -> None:
+    """Run an instance of each of several services in one process until it is asked to end.
+
+    Each is the same as alone: own database, port, health and name in the logs. But their calls to each other stay in
+    the process. `process` says where its metrics are, which all share, and in whose name it logs itself.
+    """
+    exchange = Exchange(settings.service for settings, _ in hosted)
+    phases = asyncio.Barrier(len(hosted))
+
+    async def live(ended: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as instances:
+            for settings, compose in hosted:
+                instances.create_task(_live(settings, compose, exchange, ended, phases))
+
+    run_process(process, live)
+
+
+async def _live(
+    settings: Settings, compose: Compose, exchange: Exchange, ended: asyncio.Event, phases: asyncio.Barrier
+) -> None:
+    """Run one instance in this task; it ends in step with the others, so that no last call meets a closed door."""
+    log_as(settings)
     configure_tracing(settings)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.host)
-    uvloop.run(_run(settings, compose))
-
-
-async def _run(settings: Settings, compose: Compose) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with AsyncExitStack() as stack:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await _start_when_ready(settings, compose, stack)
+        app = await _started(_start_when_ready(settings, compose, exchange, stack), ended)
         await ended.wait()
+        if app:
+            await app.drain()
+        await phases.wait()
+        if app:
+            await app.rest()
+        await phases.wait()
 
 
-async def _start_when_ready(settings: Settings, compose: Compose, stack: AsyncExitStack) -> None:
+async def _started(starting: Coroutine[Any, Any, App], ended: asyncio.Event) -> App | None:
+    """Return the instance when it serves; None when it is asked to end before."""
+    start = asyncio.create_task(asyncio.wait_for(starting, START_TIMEOUT_S))
+    await asyncio.wait((start, asyncio.create_task(ended.wait())), return_when=asyncio.FIRST_COMPLETED)
+    if ended.is_set():
+        start.cancel()
+    with suppress(asyncio.CancelledError):
+        return await start
+    return None
+
+
+async def _start_when_ready(settings: Settings, compose: Compose, exchange: Exchange, stack: AsyncExitStack) -> App:
     """Start; wait for the database and the bus when they are not there yet."""
     while True:
         async with AsyncExitStack() as attempt:
             try:
-                app = App(settings, attempt)
+                app = App(settings, attempt, exchange=exchange)
                 await compose(app)
                 await app.start()
             except Unavailable as error:
@@ -158,7 +217,7 @@ async def _start_when_ready(settings: Settings, compose: Compose, stack: AsyncEx
                 await asyncio.sleep(0.2)
                 continue
             stack.push_async_exit(attempt.pop_all())
-            return
+            return app
 
 
 async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -166,12 +225,20 @@ async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     while True:
         try:
             await work()
+        except Unavailable as error:
+            _log.warning("background work waits", extra={"work": _name(work), "error": str(error)})
         except Exception:
-            _log.exception("background work failed", extra={"work": getattr(work, "__qualname__", "?")})
-        await asyncio.sleep(1)
+            _log.exception("background work failed", extra={"work": _name(work)})
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel until all have ended: a library in between may swallow a cancellation."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+
+
+def _name(work: Callable[[], Coroutine[Any, Any, None]]) -> str:
+    return getattr(work, "__qualname__", repr(work))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,12 +52,15 @@ class Bus(Protocol):
         """Store all events in this order; Unavailable when that is not certain."""
         ...
 
-    def consume(self, group: str, types: Sequence[str]) -> AsyncIterator[list[Delivery]]:
+    def consume(self, group: str, types: Sequence[str]) -> AsyncGenerator[list[Delivery], None]:
         """Hand out events of these types as they come, a list at a time, each to one member of the group."""
         ...
 
     def follow(self, types: Sequence[str]) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Follow events of these types from now on; every follower gets all, none is kept for later."""
+        """Follow events of these types from now on; every follower gets all, none is kept for later.
+
+        What happens while its connection is broken, or while it falls far behind, a follower does not hear of.
+        """
         ...
 
     @property

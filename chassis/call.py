@@ -21,12 +21,12 @@ class Call:
     deadline: float | None
     """When it has to be done, on the event loop's clock in seconds; None: no deadline of the caller's."""
     trace: Trace
-    ours_to_end: bool = False
-    """Whether we have to end it at its deadline, as gRPC does so only for the caller's own."""
     request_id: str = ""
     """The caller's idempotency key; empty where the method has none."""
     request_digest: bytes = b""
     """Tells whether the same request_id came with the same request."""
+    ours_to_end: bool = False
+    """Whether we have to end it at its deadline, as gRPC does so only for the caller's own."""
 
 
 _CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)

@@ -7,7 +7,7 @@ name and the trace; what the callee answers as an error is raised as that error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, nullcontext
 from functools import partial
 from time import perf_counter
@@ -16,25 +16,26 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc.aio import ClientCallDetails, Metadata
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from chassis.call import current_call
 from chassis.errors import DeadlineExceeded
 from chassis.handlers import CALLER, TRACEPARENT
+from chassis.inprocess import InProcessChannel
 from chassis.policy import Policy, service_config
 from chassis.status import from_rpc_error
 from chassis.trace import Trace
 from chassis.tracing import client_interceptors, parent
 
 Stub = TypeVar("Stub")
+Messages = AsyncIterable[Any] | Iterable[Any]
 
 _seconds = Histogram(
     "mercato_client_call_seconds",
-    "Time calls to other services took.",
-    ("method",),
+    "Time calls to other services took, by their end.",
+    ("method", "code"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-_calls = Counter("mercato_client_calls_total", "Calls to other services.", ("method", "code"))
 
 
 def open_channel(target: str, services: Iterable[ServiceDescriptor] = ()) -> grpc.aio.Channel:
@@ -53,11 +54,14 @@ def open_channel(target: str, services: Iterable[ServiceDescriptor] = ()) -> grp
 class Channel:
     """A channel as generated stubs use it."""
 
-    def __init__(self, channel: grpc.aio.Channel, services: Iterable[ServiceDescriptor], caller: str) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel | InProcessChannel, services: Iterable[ServiceDescriptor], caller: str
+    ) -> None:
         self._channel = channel
         self._caller = caller
         self._policies = {policy.path: policy for service in services for policy in map(Policy.of, service.methods)}
         self._intercept = client_interceptors()
+        self._observe_s: dict[tuple[str, str], Callable[[float], None]] = {}
 
     def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with one request and one answer."""
@@ -65,7 +69,7 @@ class Channel:
 
     def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with a stream of requests and one answer."""
-        return partial(self._unary, "stream_unary", path, self._channel.stream_unary(path, *arguments, **options))
+        return partial(self._collected, path, self._channel.stream_unary(path, *arguments, **options))
 
     def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with one request and a stream of answers."""
@@ -89,6 +93,22 @@ class Channel:
             raise from_rpc_error(error) from None
         finally:
             self._finish(path, code, perf_counter() - started)
+
+    async def _collected(
+        self,
+        path: str,
+        multicallable: Any,
+        requests: Messages,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        source = _Source(requests)
+        try:
+            return await self._unary("stream_unary", path, multicallable, source.all(), timeout=timeout)
+        except asyncio.CancelledError:
+            if source.error is None:
+                raise
+            raise source.error from None
 
     async def _stream(
         self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
@@ -136,11 +156,12 @@ class Channel:
 
     def _trace(self) -> Trace:
         call = current_call()
-        return call.trace.child() if call else Trace.start()
+        return call.trace if call else Trace.start()
 
     def _finish(self, path: str, code: str, duration_s: float) -> None:
-        _seconds.labels(path).observe(duration_s)
-        _calls.labels(path, code).inc()
+        if (path, code) not in self._observe_s:
+            self._observe_s[path, code] = _seconds.labels(path, code).observe
+        self._observe_s[path, code](duration_s)
 
 
 async def _responses(call: Any) -> AsyncGenerator[Any, None]:
@@ -150,3 +171,23 @@ async def _responses(call: Any) -> AsyncGenerator[Any, None]:
             yield response
     finally:
         call.cancel()
+
+
+class _Source:
+    """A stream of requests. What it raises is kept: gRPC only says that the call was cancelled then."""
+
+    def __init__(self, requests: Messages) -> None:
+        self._requests = requests
+        self.error: Exception | None = None
+
+    async def all(self) -> AsyncIterator[Any]:
+        try:
+            if isinstance(self._requests, AsyncIterable):
+                async for request in self._requests:
+                    yield request
+            else:
+                for request in self._requests:
+                    yield request
+        except Exception as error:
+            self.error = error
+            raise

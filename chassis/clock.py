@@ -29,7 +29,7 @@ class Clock(Protocol):
         ...
 
     def new_id(self) -> str:
-        """Return an id that nobody else has; later ids sort after earlier ones (UUID version 7)."""
+        """Return an id that nobody else has; it sorts after those of earlier milliseconds (UUID version 7)."""
         ...
 
 

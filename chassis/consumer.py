@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 
 import asyncpg
 from google.protobuf.message import DecodeError, Message
@@ -21,6 +22,8 @@ Handler = Callable[[Batch, Message, Event], None]
 
 ATTEMPTS = 5
 RETRY_S = (0.2, 1.0, 5.0, 15.0)
+LONGEST_ERROR = 500
+RETENTION = timedelta(days=30)
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +47,17 @@ class Consumer:
                 await self.handle(deliveries)
             except Unavailable as error:
                 _log.warning("consumer waits", extra={"error": str(error)})
-                await asyncio.gather(*(delivery.retry(RETRY_S[1]) for delivery in deliveries))
+                await _retry(deliveries, RETRY_S[1])
                 await self._clock.sleep(RETRY_S[0])
+            except asyncio.CancelledError:
+                await _retry(deliveries, 0)  # another instance need not wait until they are given up
+                raise
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Handle events in one transaction together; if that fails, each in its own."""
         known = await self._known([delivery.event.id for delivery in deliveries])
         fresh = {delivery.event.id: delivery for delivery in deliveries if delivery.event.id not in known}
-        await asyncio.gather(*(each.ack() for each in deliveries if fresh.get(each.event.id) is not each))
+        await _ack([each for each in deliveries if fresh.get(each.event.id) is not each])
         try:
             await self._database.commit_all([self._effect(delivery.event) for delivery in fresh.values()])
         except Unavailable:
@@ -60,20 +66,21 @@ class Consumer:
             for delivery in fresh.values():
                 await self._handle_alone(delivery)
         else:
-            await asyncio.gather(*(delivery.ack() for delivery in fresh.values()))
+            await _ack(fresh.values())
 
     async def replay(self, ids: Sequence[str]) -> tuple[int, int]:
         """Handle dead letters again, all when no ids are given; return how many were handled and how many failed."""
         rows = await self._database.rows(
             "SELECT * FROM dead_letters WHERE $1 OR id = ANY($2) ORDER BY create_time LIMIT 1000", not ids, list(ids)
         )
+        known = await self._known([row["id"] for row in rows])
         handled = 0
         for row in rows:
             event = Event(
                 row["id"], row["source"], row["type"], row["key"], row["event_time"], row["trace"], row["payload"]
             )
             try:
-                batch = self._effect(event)
+                batch = self._effect(event) if event.id not in known else Batch()
                 batch.add("DELETE FROM dead_letters WHERE id = $1", event.id)
                 await self._database.commit(batch)
                 handled += 1
@@ -82,6 +89,10 @@ class Consumer:
             except Exception as error:
                 await self._bury(event, error, row["attempts"] + 1)
         return handled, len(rows) - handled
+
+    async def prune(self) -> None:
+        """Forget ids older than the retention; the bus keeps its events for less."""
+        await self._database.value("DELETE FROM inbox WHERE create_time < $1", self._clock.now() - RETENTION)
 
     async def _handle_alone(self, delivery: Delivery) -> None:
         event = delivery.event
@@ -128,6 +139,16 @@ class Consumer:
             "INSERT INTO dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
             " ON CONFLICT (id) DO UPDATE SET error = EXCLUDED.error, attempts = EXCLUDED.attempts",
             event.id, event.source, event.type, event.key, event.payload, event.trace, event.time,
-            repr(error), attempts, self._clock.now(),
+            repr(error)[:LONGEST_ERROR], attempts, self._clock.now(),
         )  # fmt: skip
         await self._database.commit(batch)
+
+
+async def _ack(deliveries: Iterable[Delivery]) -> None:
+    for delivery in deliveries:
+        await delivery.ack()
+
+
+async def _retry(deliveries: Iterable[Delivery], delay_s: float) -> None:
+    for delivery in deliveries:
+        await delivery.retry(delay_s)

@@ -35,6 +35,10 @@ class ConcurrentChange(Aborted):
     """The resource is being changed by many at once; try again."""
 
 
+class Deadlock(Aborted):
+    """Changes at once waited for each other, and this one gave way; try again."""
+
+
 class UnexpectedRows(Exception):
     """A statement of a batch did not return as many rows as it has to; nothing was committed."""
 
@@ -54,7 +58,8 @@ class Batch:
     """Statements that commit together.
 
     They are sent as one: each becomes a common table expression of a single statement, so that a whole transaction
-    costs one round trip. They therefore all see the database as it was before, not each other's changes.
+    costs one round trip. They therefore all see the database as it was before, not each other's changes, and which
+    comes first is not given.
     """
 
     def __init__(self) -> None:
@@ -129,7 +134,7 @@ class Database:
         """Run a batch in one transaction. When it raises, nothing changed.
 
         RequestRepeated: its answer is stored already; ConcurrentChange: the subject of its events has got such a
-        version already; UnexpectedRows; asyncpg's errors for other constraints it breaks.
+        version already; Deadlock; UnexpectedRows; asyncpg's errors for other constraints it breaks.
         """
         if batch:
             async with self.connection() as connection:
@@ -204,8 +209,8 @@ def _told() -> Iterator[None]:
         raise first_comer from None
     except asyncpg.DivisionByZeroError:
         raise UnexpectedRows from None
-    except asyncpg.exceptions.TransactionRollbackError as error:  # a deadlock: others may have done what they wanted
-        raise ConcurrentChange from error
+    except asyncpg.exceptions.TransactionRollbackError as error:
+        raise Deadlock from error
 
 
 @contextmanager

@@ -19,11 +19,12 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Histogram
 
 from chassis.call import Call, begin, current_call
-from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError, ResourceExhausted
+from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError
 from chassis.idempotency import Requests, digest
+from chassis.limits import Limit
 from chassis.logs import call_writer
 from chassis.policy import Policy
 from chassis.status import CODES, DETAILS, to_status
@@ -40,37 +41,14 @@ Behavior = Callable[[Any, Context], Any]
 _log = logging.getLogger(__name__)
 _seconds = Histogram(
     "mercato_server_call_seconds",
-    "Time calls were served.",
-    ("method",),
+    "Time calls were served, by their end.",
+    ("method", "code"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-_calls = Counter("mercato_server_calls_total", "Calls served.", ("method", "code"))
-_in_flight = Gauge("mercato_server_calls_in_flight", "Calls being served.")
-
-
-class Overloaded(ResourceExhausted):
-    """This instance serves {limit} calls already; try again."""
 
 
 class NotAMessage(InvalidArgument):
     """The request is not a {message}: {problem}."""
-
-
-class Limit:
-    """How many calls an instance serves at once."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._in_flight = 0
-        _in_flight.set_function(lambda: self._in_flight)
-
-    def __enter__(self) -> None:
-        if self._in_flight >= self._most:
-            raise Overloaded(limit=self._most)
-        self._in_flight += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._in_flight -= 1
 
 
 async def build_handler(
@@ -112,8 +90,7 @@ class _Method:
         self._request_class = GetMessageClass(method.input_type)
         self._serialize = GetMessageClass(method.output_type).SerializeToString
         self._write = call_writer("mercato.calls")
-        self._observe_s = _seconds.labels(self.path).observe
-        self._count = {code.name: _calls.labels(self.path, code.name).inc for code in grpc.StatusCode}
+        self._observe_s = {code.name: _seconds.labels(self.path, code.name).observe for code in grpc.StatusCode}
 
     async def enter(self, request: Any, context: Context) -> bytes:
         """Take a call that is answered once."""
@@ -134,7 +111,10 @@ class _Method:
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             with self._limit:
-                async with asyncio.timeout_at(call.deadline if call.ours_to_end else None):
+                if call.ours_to_end:
+                    async with asyncio.timeout_at(call.deadline):
+                        response = await self._answer(call, self._request(request), context)
+                else:
                     response = await self._answer(call, self._request(request), context)
             code = "OK"
             return response
@@ -150,13 +130,12 @@ class _Method:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
-            with self._limit:
-                async with (
-                    asyncio.timeout_at(call.deadline if call.ours_to_end else None),
-                    aclosing(self._behavior(self._request(request), context)) as responses,
-                ):
-                    async for response in responses:
-                        yield self._serialize(response)
+            async with (
+                self._limit.until(call.deadline if call.ours_to_end else None),
+                aclosing(self._behavior(self._request(request), context)) as responses,
+            ):
+                async for response in responses:
+                    yield self._serialize(response)
             code = "OK"
         except Exception as error:
             failure = _as_mercato(error)
@@ -177,7 +156,7 @@ class _Method:
             caller=str(metadata.get(CALLER) or ANONYMOUS),
             deadline=asyncio.get_running_loop().time() + timeout_s,
             ours_to_end=ours_to_end,
-            trace=trace.child() if trace else Trace.start(self._trace_ratio),
+            trace=trace or Trace.start(self._trace_ratio),
         )
 
     def _request(self, data: Any) -> Any:
@@ -211,8 +190,7 @@ class _Method:
         return self._serialize(response)
 
     def _finish(self, code: str, duration_s: float) -> None:
-        self._observe_s(duration_s)
-        self._count[code]()
+        self._observe_s[code](duration_s)
         self._write({"method": self.path, "code": code, "ms": round(duration_s * 1000, 2)})
 
 

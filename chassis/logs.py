@@ -6,7 +6,10 @@ import atexit
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import orjson
@@ -17,6 +20,8 @@ from chassis.settings import Settings
 FLUSH_S = 0.1
 FLUSH_LINES = 200
 
+_INSTANCE: ContextVar[Mapping[str, object] | None] = ContextVar("instance", default=None)
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -25,24 +30,29 @@ class JsonLines(logging.Handler):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self._constant = {"service": settings.service, "instance": settings.instance, "version": settings.version}
-        self._lines: list[bytes] = []
+        self._process = _fields(settings)
+        self._lines: deque[bytes] = deque()
+        self._writing = threading.Lock()
         self._written = threading.Event()
         threading.Thread(target=self._write_now_and_then, name="logs", daemon=True).start()
         atexit.register(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take one record."""
-        fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            fields["exception"] = logging.Formatter().formatException(record.exc_info)
-        self.write(record.levelname, record.name, record.getMessage(), fields)
+        """Take one record; one that cannot be written is told to standard error, never to who logged it."""
+        try:
+            fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+            if record.exc_info:
+                fields["exception"] = logging.Formatter().formatException(record.exc_info)
+            self.write(record.levelname, record.name, record.getMessage(), fields)
+        except Exception:
+            self.handleError(record)
         if record.levelno >= logging.ERROR:
             self.flush()
 
     def write(self, level: str, logger: str, message: str, fields: dict[str, object]) -> None:
         """Take one line that never was a record: a fifth of the cost, for what is written with every call."""
-        line: dict[str, object] = {"time": datetime.now(UTC), "level": level, "message": message, **self._constant}
+        instance = _INSTANCE.get() or self._process
+        line: dict[str, object] = {"time": datetime.now(UTC), "level": level, "message": message, **instance}
         line["logger"] = logger
         call = current_call()
         if call is not None:
@@ -53,11 +63,12 @@ class JsonLines(logging.Handler):
             self.flush()
 
     def flush(self) -> None:
-        """Write what was taken."""
-        lines, self._lines = self._lines, []
-        if lines:
-            sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
-            sys.stdout.buffer.flush()
+        """Write what was taken. Where standard output takes no more, it is lost: there is nowhere left to say so."""
+        with self._writing, suppress(OSError, ValueError):
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if lines:
+                sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stdout.buffer.flush()
 
     def _write_now_and_then(self) -> None:
         while not self._written.wait(FLUSH_S):
@@ -69,6 +80,11 @@ def configure_logs(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[JsonLines(settings)], force=True)
     logging.getLogger("nats").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def log_as(settings: Settings) -> None:
+    """Say in whose name this task, and every task that comes of it, writes logs; else it is the process."""
+    _INSTANCE.set(_fields(settings))
 
 
 def call_writer(logger: str) -> Callable[[dict[str, object]], None]:
@@ -84,3 +100,7 @@ def call_writer(logger: str) -> Callable[[dict[str, object]], None]:
                 sink.write("INFO", logger, "call", fields)
 
     return write
+
+
+def _fields(settings: Settings) -> dict[str, object]:
+    return {"service": settings.service, "instance": settings.instance, "version": settings.version}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from google.type.money_pb2 import Money
@@ -11,11 +12,12 @@ from chassis.errors import invalid_field
 NANOS_PER_MINOR = 10_000_000
 LARGEST_MINOR = 10**15
 """No single amount may be larger: ten million millions, far from the limits of 64 bits even when many add up."""
+_CURRENCY = re.compile("[A-Z]{3}")
 
 
 def minor(amount: Money, field: str = "amount") -> int:
     """Return an amount in minor units; InvalidArgument names `field` when it is not a whole number of them."""
-    if len(amount.currency_code) != 3 or not amount.currency_code.isupper():
+    if not _CURRENCY.fullmatch(amount.currency_code):
         raise invalid_field(f"{field}.currency_code", "expected three capital letters (ISO 4217)")
     if amount.nanos % NANOS_PER_MINOR:
         raise invalid_field(f"{field}.nanos", f"expected whole minor units, a multiple of {NANOS_PER_MINOR}")

@@ -11,7 +11,7 @@ from chassis.consumer import Consumer
 from chassis.database import Database
 from chassis.errors import NotFound
 from chassis.pages import page_limit
-from chassis.saga import Sagas
+from chassis.sagas import Sagas
 
 
 class Operations(operations_pb2_grpc.OperationsServiceServicer):

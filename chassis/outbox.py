@@ -12,6 +12,8 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
+from itertools import chain
 
 import asyncpg
 from google.protobuf.message import Message
@@ -20,17 +22,20 @@ from chassis.bus import Bus, Event
 from chassis.call import current_call
 from chassis.clock import Clock
 from chassis.database import Batch, Database
-from chassis.errors import Unavailable
+from chassis.errors import InvalidArgument, Unavailable
 from chassis.trace import Trace
 
 LOCK = 7_002
 BATCH = 500
 POLL_S = 1.0
-LINGER_S = 0.01
+LINGER_S = 0.03
 """A pass waits so long after it is woken, so that under load many commits share one."""
 RETRY_S = 0.5
 UNSAFE = timedelta(minutes=5)
 """How long the broker may hold what it acknowledged before it is safely on disk; NATS flushes every two minutes."""
+
+LARGEST_BYTES = 900 * 1024
+"""No event may be larger: brokers take messages of 1 MiB, and one they refuse would hold up all behind it."""
 
 _TAKE_TURN = (
     "SELECT turn.mine, unpublished.* FROM (SELECT pg_try_advisory_lock($1) AS mine) AS turn LEFT JOIN LATERAL"
@@ -46,6 +51,17 @@ _END_TURN = (
 _log = logging.getLogger(__name__)
 
 
+@lru_cache(maxsize=64)
+def _insert(count: int) -> str:
+    """Return what inserts so many events in their order; of several statements in one batch the last would be first."""
+    rows = ", ".join(f"({', '.join(f'${6 * row + column}' for column in range(1, 7))})" for row in range(count))
+    return f"INSERT INTO events (subject, version, type, payload, create_time, trace) VALUES {rows}"  # noqa: S608
+
+
+class EventTooLarge(InvalidArgument):
+    """What is asked would change {subject} by more than one event can tell; ask for less at once."""
+
+
 class Outbox:
     """The relay of one instance."""
 
@@ -59,15 +75,17 @@ class Outbox:
 
     def add(self, batch: Batch, subject: str, version: int, events: Sequence[Message]) -> None:
         """Add to what commits that these events happened to a subject, the first of them as its `version`."""
+        payloads = [event.SerializeToString() for event in events]
+        if max(map(len, payloads)) > LARGEST_BYTES:
+            raise EventTooLarge(subject=subject)
         call = current_call()
         trace = (call.trace if call else Trace.start()).traceparent
         now = self._clock.now()
-        for number, event in enumerate(events, start=version):
-            batch.add(
-                "INSERT INTO events (subject, version, type, payload, create_time, trace)"
-                " VALUES ($1, $2, $3, $4, $5, $6)",
-                subject, number, event.DESCRIPTOR.full_name, event.SerializeToString(), now, trace,
-            )  # fmt: skip
+        rows = [
+            (subject, number, event.DESCRIPTOR.full_name, payload, now, trace)
+            for number, (event, payload) in enumerate(zip(events, payloads, strict=True), start=version)
+        ]
+        batch.add(_insert(len(rows)), *chain.from_iterable(rows))
 
     def wake(self) -> None:
         """Say that something committed."""
@@ -86,7 +104,8 @@ class Outbox:
                 await self._clock.sleep(RETRY_S)
                 self._woken.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._woken.wait()
                 await self._clock.sleep(LINGER_S)
 
     async def publish_once(self) -> int:
@@ -105,7 +124,7 @@ class Outbox:
                     _END_TURN, [str(row["position"]) for row in rows] if events else [], self._clock.now(), LOCK
                 )
             except BaseException:
-                await connection.close()  # and with it its turn
+                connection.terminate()  # and with it its turn
                 raise
         return len(events)
 
@@ -122,8 +141,9 @@ class Outbox:
 
     async def _republish_after_reconnect(self) -> None:
         """A broker that died may have lost what it had not flushed: send that again, consumers know what they had."""
-        if self._bus.incarnation != self._incarnation:
+        incarnation = self._bus.incarnation
+        if incarnation != self._incarnation:
             await self._database.value(
                 "UPDATE events SET publish_time = NULL WHERE publish_time > $1", self._clock.now() - UNSAFE
             )
-            self._incarnation = self._bus.incarnation
+            self._incarnation = incarnation

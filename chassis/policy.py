@@ -13,6 +13,10 @@ from mercato.policy.v1 import policy_pb2
 UNARY_TIMEOUT_S = 2.0
 LONGEST_STREAM_S = 3600.0
 
+MOST_ATTEMPTS = 4
+FIRST_BACKOFF_S, BACKOFF_FACTOR, LONGEST_BACKOFF_S = 0.05, 2, 0.5
+"""A call that was UNAVAILABLE is tried again where that is safe; pauses grow by the factor."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -45,26 +49,32 @@ class Policy:
         )
 
 
-def service_config(services: Iterable[ServiceDescriptor]) -> str:
-    """Return the gRPC service config of a client: round robin over healthy instances, retries where they are safe."""
-    retriable = [
-        {"service": service.full_name, "method": method.name}
+def retriable(services: Iterable[ServiceDescriptor]) -> frozenset[str]:
+    """Return the methods, as `/package.Service/Method`, whose calls may be tried again."""
+    return frozenset(
+        policy.path
         for service in services
         for method in service.methods
-        if Policy.of(method).retriable and not method.client_streaming
-    ]
+        if (policy := Policy.of(method)).retriable and not method.client_streaming
+    )
+
+
+def service_config(services: Iterable[ServiceDescriptor]) -> str:
+    """Return the gRPC service config of a client: round robin over healthy instances, retries where they are safe."""
+    methods = [path[1:].split("/") for path in sorted(retriable(services))]
+    names = [{"service": service, "method": method} for service, method in methods]
     retry = {
-        "maxAttempts": 4,
-        "initialBackoff": "0.05s",
-        "maxBackoff": "0.5s",
-        "backoffMultiplier": 2,
+        "maxAttempts": MOST_ATTEMPTS,
+        "initialBackoff": f"{FIRST_BACKOFF_S}s",
+        "maxBackoff": f"{LONGEST_BACKOFF_S}s",
+        "backoffMultiplier": BACKOFF_FACTOR,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
     return json.dumps(
         {
             "loadBalancingConfig": [{"round_robin": {}}],
             "healthCheckConfig": {"serviceName": ""},
-            "methodConfig": [{"name": retriable, "retryPolicy": retry}] if retriable else [],
+            "methodConfig": [{"name": names, "retryPolicy": retry}] if names else [],
             "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
         }
     )

@@ -12,38 +12,21 @@ time, so repeating is safe, and an undo also holds where the step never happened
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from datetime import datetime
+from typing import Generic, TypeVar
 
 import asyncpg
-from prometheus_client import Counter
 
-from chassis.call import Call, begin, current_call
-from chassis.clock import Clock
-from chassis.database import Batch, Database
-from chassis.errors import MercatoError, Unavailable
+from chassis.database import Batch
 from chassis.trace import Trace
 
-LEASE = timedelta(seconds=15)
-POLL_S = 0.25
-AT_ONCE = 64
-"""Sagas one instance carries on at the same time."""
-FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 10.0
 STUCK_ATTEMPTS = 10
 """From so many failed tries on, what has to succeed is reported as stuck."""
 
 RUNNING, UNWINDING, DONE, UNDONE = "running", "unwinding", "done", "undone"
-
-_log = logging.getLogger(__name__)
-_ended = Counter("mercato_sagas_ended_total", "Sagas that ended.", ("kind", "status"))
-_retried = Counter("mercato_saga_retries_total", "Tries of saga steps that failed ambiguously.", ("kind", "step"))
 
 Work = TypeVar("Work")
 
@@ -81,23 +64,14 @@ class Saga(Generic[Work]):
     undone: Callable[[Work, Refusal, Batch], Awaitable[None]] | None = None
     """Commits that all is undone, together with the batch. None: the saga only goes forward."""
 
-    def stuck(self, status: str, attempts: int) -> bool:
+    def step(self, status: str, done: int) -> str:
+        """Return the name of the step it is at, or undoes."""
+        return self.steps[max(done - 1, 0) if status == UNWINDING else min(done, len(self.steps) - 1)].name
+
+    def stuck(self, status: str, done: int, attempts: int) -> bool:
         """Whether it can neither get on nor turn round."""
-        return attempts >= STUCK_ATTEMPTS and (status == UNWINDING or self.undone is None)
-
-
-@dataclass(frozen=True)
-class LiveSaga:
-    """Where a saga stands that is not done."""
-
-    kind: str
-    subject: str
-    status: str
-    """`running`, `unwinding`, or `stuck` where it can neither get on nor turn round."""
-    step: str
-    attempts: int
-    error: str
-    update_time: datetime
+        may_turn = status == RUNNING and done < len(self.steps) and self.undone is not None
+        return attempts >= STUCK_ATTEMPTS and not may_turn
 
 
 @dataclass(frozen=True)
@@ -116,6 +90,11 @@ class Position:
     """Since when it is at the current step."""
     trace: Trace
 
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        return f"{self.kind}/{self.subject}"
+
     @classmethod
     def of(cls, row: asyncpg.Record) -> Position:
         """Read it from its row."""
@@ -129,248 +108,3 @@ class Position:
             step_time=row["step_time"],
             trace=Trace.parse(row["trace"]) or Trace.start(),
         )
-
-
-class Sagas:
-    """Carries sagas on; one for each instance."""
-
-    def __init__(self, database: Database, clock: Clock, owner: str, definitions: Sequence[Saga[Any]]) -> None:
-        self._database = database
-        self._clock = clock
-        self._owner = owner
-        self._definitions: Mapping[str, Saga[Any]] = {definition.kind: definition for definition in definitions}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._woken = asyncio.Event()
-
-    def begin(self, batch: Batch, kind: str, subject: str) -> Callable[[Any], None]:
-        """Add the start of a saga to what commits.
-
-        Returns what to call after the commit, with what the steps work on: it carries the saga on at once.
-        """
-        call = current_call()
-        trace = call.trace if call else Trace.start()
-        now = self._clock.now()
-        ours = len(self._tasks) < AT_ONCE
-        batch.add(
-            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, $5, $6)",
-            kind, subject, now, trace.traceparent, self._owner if ours else "", now + LEASE if ours else now,
-        )  # fmt: skip
-        position = Position(kind, subject, RUNNING, 0, 0, None, now, trace)
-        return lambda work: self._launch(position, work) if ours else self.wake()
-
-    def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
-        """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
-        batch.add(
-            "UPDATE sagas SET status = 'unwinding', refusal = $3, attempts = 0, error = '', owner = '',"
-            " done = CASE status WHEN 'running' THEN least(done + 1, $5) ELSE done END,"
-            " step_time = $4, update_time = $4, due_time = $4, lease_time = $4"
-            " WHERE kind = $1 AND subject = $2 AND status IN ('running', 'done')",
-            kind, subject, json.dumps(vars(refusal)), self._clock.now(), len(self._definitions[kind].steps),
-        )  # fmt: skip
-
-    def wake(self) -> None:
-        """Say that there is something to carry on."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Carry sagas on until cancelled; then give those back that are under way."""
-        try:
-            await self._give_back()  # what it had when it crashed
-            while True:
-                self._woken.clear()
-                try:
-                    for row in await self._claim(AT_ONCE - len(self._tasks)):
-                        self._launch(Position.of(row))
-                except Unavailable as error:
-                    _log.warning("sagas wait", extra={"error": str(error)})
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), POLL_S)
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            with suppress(Unavailable):
-                await self._give_back()
-
-    async def live(self, most: int) -> list[LiveSaga]:
-        """Return sagas that are not done, those that got on longest ago first."""
-        rows = await self._database.rows(
-            "SELECT * FROM sagas WHERE status IN ('running', 'unwinding') AND kind = ANY($1)"
-            " ORDER BY update_time LIMIT $2",
-            list(self._definitions), most,
-        )  # fmt: skip
-        return [self._live(row) for row in rows]
-
-    def _live(self, row: asyncpg.Record) -> LiveSaga:
-        definition = self._definitions[row["kind"]]
-        steps, unwinding = definition.steps, row["status"] == UNWINDING
-        at = max(row["done"] - 1, 0) if unwinding else min(row["done"], len(steps) - 1)
-        stuck = definition.stuck(row["status"], row["attempts"])
-        return LiveSaga(
-            kind=row["kind"],
-            subject=row["subject"],
-            status="stuck" if stuck else row["status"],
-            step=steps[at].name,
-            attempts=row["attempts"],
-            error=row["error"],
-            update_time=row["update_time"],
-        )
-
-    async def _give_back(self) -> None:
-        now = self._clock.now()
-        await self._database.value("UPDATE sagas SET lease_time = $2 WHERE owner = $1", self._owner, now)
-
-    async def _claim(self, most: int) -> list[asyncpg.Record]:
-        if most <= 0:
-            return []
-        now = self._clock.now()
-        return await self._database.rows(
-            "UPDATE sagas SET owner = $1, lease_time = $2 WHERE (kind, subject) IN ("
-            "SELECT kind, subject FROM sagas WHERE status IN ('running', 'unwinding') AND due_time <= $3"
-            " AND lease_time <= $3 AND kind = ANY($4) ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *",
-            self._owner, now + LEASE, now, list(self._definitions), most,
-        )  # fmt: skip
-
-    def _launch(self, position: Position, work: Any = None) -> None:
-        task = asyncio.create_task(self._carry_on(position, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._landed)
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        if len(self._tasks) >= AT_ONCE:  # others may have had to wait
-            self._woken.set()
-        self._tasks.discard(task)
-
-    async def _carry_on(self, position: Position, work: Any) -> None:
-        run = _Run(self._database, self._clock, self._owner, self._definitions[position.kind], position)
-        begin(Call(f"/saga/{position.kind}", self._owner, None, position.trace))
-        try:
-            await run.carry_on(work)
-        except LeaseLost:
-            pass
-        except Unavailable as error:
-            _log.warning("saga waits for its lease to end", extra={"saga": run.name, "error": str(error)})
-        except Exception:
-            _log.exception("saga failed", extra={"saga": run.name})
-
-
-class LeaseLost(Exception):
-    """Another instance carries the saga on, or it was turned round; nothing was written."""
-
-
-class _Run:
-    """One saga in the hands of one instance."""
-
-    def __init__(self, database: Database, clock: Clock, owner: str, definition: Saga[Any], position: Position) -> None:
-        self._database = database
-        self._clock = clock
-        self._owner = owner
-        self._saga = definition
-        self._subject = position.subject
-        self._status = position.status
-        self._done = position.done
-        self._attempts = position.attempts
-        self._step_time = position.step_time
-        self._refusal = position.refusal
-
-    @property
-    def name(self) -> str:
-        return f"{self._saga.kind}/{self._subject}"
-
-    async def carry_on(self, work: Any = None) -> None:
-        """Take step after step until the saga ends, or has to wait; what they work on is read where it is not given."""
-        work = work or await self._saga.load(self._subject)
-        going = True
-        while going and self._status == RUNNING and self._done < len(self._saga.steps):
-            going = await self._do(self._saga.steps[self._done], work)
-        if self._status == RUNNING and going:
-            await self._end(DONE, lambda batch: self._saga.complete(work, batch))
-        while going and self._status == UNWINDING and self._done > 0:
-            going = await self._undo(self._saga.steps[self._done - 1], work)
-        if self._status == UNWINDING and going:
-            refusal, undone = self._refusal, self._saga.undone
-            assert refusal is not None
-            assert undone is not None
-            await self._end(UNDONE, lambda batch: undone(work, refusal, batch))
-
-    async def _do(self, step: Step[Any], work: Any) -> bool:
-        """Take one step; return whether to go on at once."""
-        try:
-            await step.do(work)
-        except MercatoError as error:
-            if self._saga.undone is None:
-                await self._wait(step, error)
-                return False
-            if error.definite:
-                self._refusal = Refusal(step.name, error.reason, error.message)
-                _log.info("saga refused", extra={"saga": self.name, "step": step.name, "reason": error.reason})
-                await self._record(UNWINDING, self._done)
-                return True
-            if self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s):
-                self._refusal = Refusal(step.name, "STEP_TIMED_OUT", f"{step.name} stayed in doubt: {error.message}")
-                await self._record(UNWINDING, self._done + 1)
-                return True
-            await self._wait(step, error)
-            return False
-        if self._done + 1 < len(self._saga.steps):
-            await self._record(RUNNING, self._done + 1)
-        else:
-            self._done += 1  # recorded with the end
-        return True
-
-    async def _undo(self, step: Step[Any], work: Any) -> bool:
-        """Undo one step; return whether to go on at once."""
-        try:
-            if step.undo:
-                await step.undo(work)
-        except MercatoError as error:
-            await self._wait(step, error)
-            return False
-        if self._done > 1:
-            await self._record(UNWINDING, self._done - 1)
-        else:
-            self._done = 0
-        return True
-
-    async def _end(self, status: str, commit: Callable[[Batch], Awaitable[None]]) -> None:
-        batch = Batch()
-        batch.add(
-            "UPDATE sagas SET status = $3, done = $4, owner = '', update_time = $5, lease_time = $5, error = '',"
-            " attempts = 0 WHERE kind = $1 AND subject = $2 AND owner = $6 AND status = $7",
-            self._saga.kind, self._subject, status, self._done, self._clock.now(), self._owner, self._status,
-        )  # fmt: skip
-        await commit(batch)
-        _ended.labels(self._saga.kind, status).inc()
-
-    async def _record(self, status: str, done: int) -> None:
-        """Write how far it is, and renew the lease; LeaseLost when it is not ours as we knew it."""
-        now = self._clock.now()
-        written = await self._database.value(
-            "UPDATE sagas SET status = $3, done = $4, refusal = $5, attempts = 0, error = '', step_time = $6,"
-            " update_time = $6, lease_time = $7 WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9"
-            " AND done IN ($4, $10) RETURNING 1",
-            self._saga.kind, self._subject, status, done, json.dumps(vars(self._refusal)) if self._refusal else None,
-            now, now + LEASE, self._owner, self._status, self._done,
-        )  # fmt: skip
-        if not written:
-            raise LeaseLost
-        self._status, self._done, self._attempts, self._step_time = status, done, 0, now
-
-    async def _wait(self, step: Step[Any], error: MercatoError) -> None:
-        """Give the saga back until its next try is due."""
-        self._attempts += 1
-        now = self._clock.now()
-        delay_s = min(FIRST_RETRY_S * 2 ** min(self._attempts - 1, 10), LONGEST_RETRY_S)
-        stuck = self._saga.stuck(self._status, self._attempts)
-        _retried.labels(self._saga.kind, step.name).inc()
-        _log.log(
-            logging.ERROR if stuck else logging.WARNING,
-            "saga stuck" if stuck else "saga retries",
-            extra={"saga": self.name, "step": step.name, "attempts": self._attempts, "error": error.message},
-        )
-        await self._database.value(
-            "UPDATE sagas SET done = $3, attempts = $4, error = $5, update_time = $6, due_time = $7, lease_time = $6,"
-            " owner = '' WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
-            self._saga.kind, self._subject, self._done, self._attempts, f"{error.reason}: {error.message}",
-            now, now + timedelta(seconds=delay_s), self._owner, self._status,
-        )  # fmt: skip

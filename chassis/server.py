@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -14,8 +14,9 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
 from chassis.clock import Clock
-from chassis.handlers import Limit, build_handler
+from chassis.handlers import build_handler
 from chassis.idempotency import Requests
+from chassis.limits import Limit
 from chassis.settings import Settings
 
 MAX_REQUEST_BYTES = 1024**2
@@ -26,13 +27,14 @@ _log = logging.getLogger(__name__)
 
 
 class Server:
-    """Serves servicers until it is closed; then it says NOT_SERVING, lets calls finish, and stops."""
+    """Serves servicers until it is closed; then it says NOT_SERVING, ends streams, lets calls finish, and stops."""
 
     def __init__(self, settings: Settings, clock: Clock, requests: Requests | None = None) -> None:
         self._settings = settings
         self._clock = clock
         self._requests = requests
-        self._calls, self._streams = (Limit(settings.max_concurrent_calls) for _ in range(2))
+        self._calls = Limit(settings.max_concurrent_calls)
+        self._streams = Limit(settings.max_concurrent_calls, "streams")
         self._health = health.aio.HealthServicer()
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         self.grpc = grpc.aio.server(
@@ -42,6 +44,8 @@ class Server:
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
             ]
         )
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        """By `/package.Service/Method`."""
         self.port = 0
 
     async def add(self, service: ServiceDescriptor, servicer: object) -> None:
@@ -58,6 +62,7 @@ class Server:
         }
         self.grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
         self._names.append(service.full_name)
+        self.handlers.update({f"/{service.full_name}/{name}": handler for name, handler in handlers.items()})
 
     async def __aenter__(self) -> Self:
         await self._health.set("", HealthCheckResponse.NOT_SERVING)
@@ -76,5 +81,6 @@ class Server:
     ) -> None:
         await self._health.enter_graceful_shutdown()
         await self._clock.sleep(self._settings.drain_s)  # until clients have seen it
+        self._streams.end()
         await self.grpc.stop(self._settings.grace_s)
         _log.info("stopped")

@@ -43,16 +43,16 @@ class Settings:
             instance=read.text("MERCATO_INSTANCE", f"{service}/1"),
             version=read.text("MERCATO_VERSION", "v1"),
             host=read.text("MERCATO_HOST", "127.0.0.1"),
-            port=read.whole("MERCATO_PORT", 9090),
-            http_port=read.whole("MERCATO_HTTP_PORT", 8080),
-            metrics_port=read.whole("MERCATO_METRICS_PORT", 0),
+            port=read.port("MERCATO_PORT", 9090),
+            http_port=read.port("MERCATO_HTTP_PORT", 8080),
+            metrics_port=read.port("MERCATO_METRICS_PORT", 0),
             database_url=read.text("MERCATO_DATABASE_URL", ""),
             nats_url=read.text("MERCATO_NATS_URL", "nats://127.0.0.1:4222"),
             targets=read.pairs("MERCATO_TARGETS"),
             max_concurrent_calls=read.whole("MERCATO_MAX_CONCURRENT_CALLS", 1000),
             drain_s=read.number("MERCATO_DRAIN_S", 0.5),
             grace_s=read.number("MERCATO_GRACE_S", 10.0),
-            trace_ratio=read.number("MERCATO_TRACE_RATIO", 0.0),
+            trace_ratio=read.share("MERCATO_TRACE_RATIO", 0.0),
             log_level=read.choice("MERCATO_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
             options=read.prefixed(f"MERCATO_{service.upper()}_"),
         )
@@ -77,6 +77,12 @@ class _Reader:
             raise InvalidSetting(variable=variable, value=value, expected="a whole number, zero or more")
         return int(value)
 
+    def port(self, variable: str, default: int) -> int:
+        value = self.whole(variable, default)
+        if value > 65_535:
+            raise InvalidSetting(variable=variable, value=str(value), expected="a port, 0 to 65535")
+        return value
+
     def number(self, variable: str, default: float) -> float:
         value = self.text(variable, str(default))
         try:
@@ -87,11 +93,17 @@ class _Reader:
             raise InvalidSetting(variable=variable, value=value, expected="a number, zero or more")
         return number
 
-    def choice(self, variable: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(variable, default).upper()
-        if value not in choices:
-            raise InvalidSetting(variable=variable, value=value, expected="one of " + ", ".join(choices))
+    def share(self, variable: str, default: float) -> float:
+        value = self.number(variable, default)
+        if value > 1:
+            raise InvalidSetting(variable=variable, value=self.text(variable, ""), expected="a number from 0 to 1")
         return value
+
+    def choice(self, variable: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(variable, default)
+        if value.upper() not in choices:
+            raise InvalidSetting(variable=variable, value=value, expected="one of " + ", ".join(choices))
+        return value.upper()
 
     def pairs(self, variable: str) -> dict[str, str]:
         """`name=target;name=target`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +20,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from chassis.settings import Settings
 from chassis.trace import Trace
 
+_PROVIDER: ContextVar[TracerProvider | None] = ContextVar("tracer_provider", default=None)
+
 
 def configure_tracing(settings: Settings) -> TracerProvider:
-    """Record the spans of sampled calls, and send them where OTEL_EXPORTER_OTLP_ENDPOINT says."""
+    """Record the spans of sampled calls, and send them where OTEL_EXPORTER_OTLP_ENDPOINT says.
+
+    Holds for this task and every task that comes of it; the first also for the rest of the process.
+    """
     resource = Resource.create(
         {
             "service.name": settings.service,
@@ -34,7 +40,9 @@ def configure_tracing(settings: Settings) -> TracerProvider:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
+    _PROVIDER.set(provider)
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        trace.set_tracer_provider(provider)
     return provider
 
 
@@ -44,7 +52,7 @@ async def traced_handler(path: str, handler: grpc.RpcMethodHandler[Any, Any]) ->
     async def found(_: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         return handler
 
-    interceptor = OpenTelemetryAioServerInterceptor(trace.get_tracer("mercato"))
+    interceptor = OpenTelemetryAioServerInterceptor(_provider().get_tracer("mercato"))
     details: Any = SimpleNamespace(method=path, invocation_metadata=())
     result: grpc.RpcMethodHandler[Any, Any] = await interceptor.intercept_service(found, details)
     return result
@@ -54,7 +62,7 @@ def client_interceptors() -> dict[str, Callable[..., Any]]:
     """Return what puts a call inside a client span, by the kind of method."""
     return {
         kind: getattr(interceptor, f"intercept_{kind}")
-        for interceptor in aio_client_interceptors(trace.get_tracer_provider())
+        for interceptor in aio_client_interceptors(_provider())
         for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
         if hasattr(interceptor, f"intercept_{kind}")
     }
@@ -78,3 +86,7 @@ def parent(of: Trace) -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+def _provider() -> trace.TracerProvider:
+    return _PROVIDER.get() or trace.get_tracer_provider()

@@ -16,10 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from chassis.money import minor
-from fleet import snapshot
+from fleet import client, snapshot
 from fleet.plan import FRONT, Plan
 from fleet.snapshot import Snapshot
-from loadtest import client
 
 SETTLE_S = 15.0
 """How long what is under way may take to come to rest."""

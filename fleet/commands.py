@@ -39,6 +39,9 @@ def app() -> typer.Typer:
 def up(
     http_port: Annotated[int | None, typer.Option(metavar="N", help="The gateway's port for HTTP and JSON.")] = None,
     grpc_port: Annotated[int | None, typer.Option(metavar="N", help="The gateway's port for gRPC.")] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="All services but the gateway in one process, without a network between.")
+    ] = False,
     timeout_s: Timeout = _TIMEOUT_S,
 ) -> None:
     """Start the suite in the background; return when every instance serves.
@@ -48,17 +51,20 @@ def up(
 
     - `mercato up`
     - `mercato up --http-port 8000`
+    - `mercato up --together`
     - `MERCATO_LOG_LEVEL=DEBUG mercato up`
     """
     root, home = plans.locate(os.environ, Path.cwd())
 
     def make_plan() -> Plan:
-        return plans.make(root, home, os.environ, http_port=http_port, grpc_port=grpc_port)
+        return plans.make(root, home, os.environ, http_port=http_port, grpc_port=grpc_port, together=together)
 
     began = time.monotonic()
     started = asyncio.run(lifecycle.up(home, make_plan, timeout_s))
     ready = f"Ready in {time.monotonic() - began:.1f} s" if started else "Already up"
     plan = Plan.load(home)
+    if together and not plan.together:
+        raise FleetError("the suite is up with a process for each service; end that first with `mercato down`")
     members = asyncio.run(lifecycle.members(plan))
     console = screen.console()
     console.print(screen.table(members))
@@ -94,11 +100,11 @@ def show_logs(
     - `mercato logs --json | jq .message`
     """
     plan = _plan()
-    known = [*plan.services, "postgres", "nats", "supervisor"]
+    known = [*dict.fromkeys((*plan.services, *plan.programs)), "postgres", "nats", "supervisor"]
     if service not in (None, *known):
         raise FleetError(f"unknown name {service!r}; expected one of {', '.join(known)}")
     console = screen.console()
-    for line in _lines(plan.home / "logs", service, newest, follow):
+    for line in _lines(plan, service, newest, follow):
         if as_json:
             sys.stdout.write(line.as_json() + "\n")
             sys.stdout.flush()
@@ -155,8 +161,9 @@ def _count(text: str) -> tuple[str, int]:
     return service, int(count)
 
 
-def _lines(folder: Path, service: str | None, newest: int, follow: bool) -> Iterator[logs.Line]:
-    reader = logs.Reader(folder, service)
+def _lines(plan: Plan, service: str | None, newest: int, follow: bool) -> Iterator[logs.Line]:
+    program = service and plan.program(service)
+    reader = logs.Reader(plan.home / "logs", program, service if service != program else None)
     yield from reader.read(newest)
     while follow:
         yield from reader.read()

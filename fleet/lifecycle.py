@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +29,10 @@ _ENGINES = {"postgres": 5432, "nats": 4222}  # and their usual ports
 
 @dataclass(frozen=True)
 class Member:
-    """One process of a fleet. An engine's `health` is empty: it speaks no gRPC."""
+    """One process of a fleet, or one instance of those that are `within` a process together.
+
+    An engine's `health` is empty: it speaks no gRPC. Figures of a process are with the process alone.
+    """
 
     name: str
     state: str
@@ -38,6 +42,7 @@ class Member:
     restarts: int
     uptime_s: float
     pss_bytes: int
+    within: str = ""
 
 
 async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float) -> bool:
@@ -55,7 +60,7 @@ async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float) -> boo
         await databases.provide(plan.postgres_url, [plan.database_url(service) for service in plan.services])
         children = _children(home)
         present = {child["name"].partition("/")[0] for child in children}
-        missing = [service for service in plan.services if service not in present]
+        missing = [program for program in plan.programs if program not in present]
         wanted = control.call(home, "scale", counts=dict.fromkeys(missing, 1))
         staying = [child["name"] for child in children if child["state"] != "stopping"]
         await until_ready(plan, [*staying, *wanted], deadline)
@@ -83,7 +88,8 @@ async def scale(plan: Plan, counts: dict[str, int], timeout_s: float) -> list[st
 
 async def restart(plan: Plan, name: str, timeout_s: float) -> list[str]:
     """End gently and start again a process, or all instances of a service, one after the other."""
-    names = [child["name"] for child in _children(plan.home) if child["name"].startswith(f"{name}/")] or [name]
+    program = plan.program(name)
+    names = [child["name"] for child in _children(plan.home) if child["name"].startswith(f"{program}/")] or [program]
     for each in names:
         await _replace(plan, "restart", each, timeout_s)
     return names
@@ -95,10 +101,10 @@ async def kill(plan: Plan, name: str, timeout_s: float) -> list[str]:
 
 
 async def members(plan: Plan) -> list[Member]:
-    """Every process that runs or should, the supervisor first."""
+    """Every process that runs or should, the supervisor first; after a shared one, the instances within it."""
     status = control.call(plan.home, "status")
     children = [{"name": "supervisor", "state": "running", "restarts": 0, **status["supervisor"]}, *status["children"]]
-    return list(await asyncio.gather(*(_member(plan, child) for child in children)))
+    return list(chain.from_iterable(await asyncio.gather(*(_members(plan, child) for child in children))))
 
 
 async def until_ready(plan: Plan, names: Iterable[str], deadline: float) -> None:
@@ -127,8 +133,8 @@ async def until_ready(plan: Plan, names: Iterable[str], deadline: float) -> None
 
 
 async def _until_answers(plan: Plan, name: str) -> None:
-    if "/" in name:
-        await health.until_serving(plan.slot(name).address)
+    if instances := plan.hosted(name):
+        await asyncio.gather(*(health.until_serving(plan.slot(instance).address) for instance in instances))
     elif name == "postgres":
         await until(lambda: databases.answers(plan.postgres_url))
     else:
@@ -137,7 +143,7 @@ async def _until_answers(plan: Plan, name: str) -> None:
 
 
 def _address(plan: Plan, name: str) -> str:
-    if "/" in name:
+    if name in plan.hosted(name):
         return plan.slot(name).address
     if name not in _ENGINES:
         return ""
@@ -164,20 +170,26 @@ async def _replace(plan: Plan, do: str, name: str, timeout_s: float) -> list[str
     return names
 
 
-async def _member(plan: Plan, child: dict[str, Any]) -> Member:
+async def _members(plan: Plan, child: dict[str, Any]) -> list[Member]:
     name, pid = child["name"], child["pid"]
-    is_instance = "/" in name
-    address = _address(plan, name)
-    return Member(
+    instances = plan.hosted(name)
+    healths = await asyncio.gather(*(health.state(plan.slot(instance).address) for instance in instances))
+    process = Member(
         name=name,
         state=child["state"],
         pid=pid,
-        address=address,
-        health=await health.state(address) if is_instance else "",
+        address=_address(plan, name),
+        health=next((each for each in healths if each != health.SERVING), health.SERVING) if healths else "",
         restarts=child["restarts"],
         uptime_s=time.time() - child["started_at"] if pid else 0.0,
         pss_bytes=processes.pss_bytes(pid, with_children=name in _ENGINES) if pid else 0,
     )
+    within = [
+        Member(instance, child["state"], None, plan.slot(instance).address, each, 0, 0.0, 0, within=name)
+        for instance, each in zip(instances, healths, strict=True)
+        if instance != name
+    ]
+    return [process, *within]
 
 
 def _children(home: Path) -> list[dict[str, Any]]:
@@ -212,7 +224,8 @@ def _not_ready(plan: Plan, name: str, what: str) -> FleetError:
     log = plan.home / "logs" / f"{name.replace('/', '-')}.log"
     end = logs.last(log, _LOG_LINES)
     why = f"the end of {log}:\n{end}" if end else "it wrote no log"
-    return FleetError(f"{name} at {_address(plan, name)} {what}; {why}")
+    address = _address(plan, name)
+    return FleetError(f"{name} {f'at {address} ' if address else ''}{what}; {why}")
 
 
 @contextlib.contextmanager

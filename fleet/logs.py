@@ -39,19 +39,25 @@ class Line:
 
 
 class Reader:
-    """Reads the logs of one service, or of all, from where it left off; also of processes that begin later."""
+    """Reads the logs of one program, or of all, from where it left off; also of processes that begin later.
 
-    def __init__(self, folder: Path, service: str | None = None) -> None:
+    `within` chooses one of the services that write to the same log.
+    """
+
+    def __init__(self, folder: Path, program: str | None = None, within: str | None = None) -> None:
         self._folder = folder
-        self._service = service
+        self._program = program
+        self._within = within
         self._tails: dict[Path, _Tail] = {}
 
     def read(self, newest: int | None = None) -> list[Line]:
         """The `newest` lines, or all, that were not read yet, oldest first."""
         for file in sorted(self._folder.glob("*.log")):
-            if self._service in (None, _service(file)):
+            if self._program in (None, _service(file)):
                 self._tails.setdefault(file, _Tail(file))
-        found = [line for tail in self._tails.values() for line in tail.read(newest)]
+        most = newest if self._within is None else None
+        lines = [line for tail in self._tails.values() for line in tail.read(most)]
+        found = [line for line in lines if self._within in (None, line.service)]
         return list(deque(sorted(found, key=lambda line: line.time), newest))
 
 

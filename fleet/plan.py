@@ -26,6 +26,9 @@ FRONT = "gateway"
 
 FRONT_HTTP_PORT, FRONT_GRPC_PORT = 8080, 9090
 
+TOGETHER = "together"
+"""The process that runs all services but the front, in the layout of that name."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FILE = "fleet.json"
 
@@ -48,7 +51,8 @@ class Slot:
 class Plan:
     """One fleet. `root` holds `services/`, `home` its state; an engine without a port is somebody else's.
 
-    `grace_s` is how long an instance may take to end.
+    `grace_s` is how long an instance may take to end. `together` is its layout: one process for all services but the
+    front, or else one for each.
     """
 
     root: Path
@@ -59,11 +63,37 @@ class Plan:
     grace_s: float
     postgres_port: int | None = None
     nats_port: int | None = None
+    together: bool = False
 
     @property
     def services(self) -> tuple[str, ...]:
         """The names of all services, in order."""
         return tuple(self.slots)
+
+    @property
+    def programs(self) -> dict[str, tuple[str, ...]]:
+        """What can be run, several times over: by name, the services that each of its processes hosts."""
+        if not self.together:
+            return {service: (service,) for service in self.services}
+        return {
+            name: services
+            for name, services in (
+                (FRONT, tuple(service for service in self.services if service == FRONT)),
+                (TOGETHER, tuple(service for service in self.services if service != FRONT)),
+            )
+            if services
+        }
+
+    def hosted(self, process: str) -> tuple[str, ...]:
+        """The instances in a process: `orders/1` in `orders/1`, or it and others in `together/1`; none in an engine."""
+        program, _, number = process.partition("/")
+        return tuple(f"{service}/{number}" for service in self.programs.get(program, ()) if number)
+
+    def program(self, name: str) -> str:
+        """What runs a service or instance of this name; the name itself where nothing does."""
+        service, slash, number = name.partition("/")
+        programs = (program for program, services in self.programs.items() if service in services)
+        return next(programs, service) + slash + number
 
     def slot(self, instance: str) -> Slot:
         """The ports of an instance, named as `orders/1`."""
@@ -128,6 +158,7 @@ def make(
     *,
     http_port: int | None = None,
     grpc_port: int | None = None,
+    together: bool = False,
 ) -> Plan:
     """Plan a new fleet: ports that are free now, the front's as asked for, engines of our own unless told of others."""
     services = [folder.name for folder in _service_folders(root)]
@@ -161,6 +192,7 @@ def make(
         grace_s=settings.drain_s + settings.grace_s,
         postgres_port=postgres_port,
         nats_port=nats_port,
+        together=together,
     )
 
 

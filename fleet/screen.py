@@ -25,7 +25,7 @@ def console() -> Console:
 
 
 def table(members: Sequence[Member]) -> Table:
-    """One row a process."""
+    """One row a process, and one for each instance that shares it."""
     rows = Table(box=None, pad_edge=False)
     rows.add_column("process")
     rows.add_column("address")
@@ -34,10 +34,14 @@ def table(members: Sequence[Member]) -> Table:
         rows.add_column(title, justify="right")
     for member in members:
         state = member.health if member.health and member.state == "running" else member.state
+        health = Text(state, style=_STYLES.get(state, "red"))
+        if member.within:
+            rows.add_row(f"  {member.name}", member.address, health)
+            continue
         rows.add_row(
             member.name,
             member.address,
-            Text(state, style=_STYLES.get(state, "red")),
+            health,
             str(member.pid or ""),
             str(member.restarts),
             _duration(member.uptime_s),
@@ -49,7 +53,8 @@ def table(members: Sequence[Member]) -> Table:
 def summary(members: Sequence[Member]) -> str:
     """How many processes there are and what they need together."""
     pss_mib = sum(member.pss_bytes for member in members) / _MIB
-    return f"{len(members)} processes, {pss_mib:.0f} MiB of memory together (PSS)"
+    count = sum(not member.within for member in members)
+    return f"{count} processes, {pss_mib:.0f} MiB of memory together (PSS)"
 
 
 def addresses(plan: Plan) -> Text:

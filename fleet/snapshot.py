@@ -32,8 +32,8 @@ from mercato.payments.v1.payments_pb2 import (
 from mercato.shipping.v1.shipping_pb2 import ListShipmentsRequest, Shipment
 
 from chassis.repository import parse_event
+from fleet.client import Shop, call, pages
 from fleet.plan import Plan
-from loadtest.client import Shop, call, pages
 from services.orders.domain import evolve_order, evolve_return
 
 TOLD_BY_MAIL = (OrderConfirmed, OrderRefused, OrderCancelled, ReturnCompleted)

@@ -23,7 +23,7 @@ from typing import Any
 from fleet import control, logs, nats, postgres
 from fleet.child import HANDLED, Child
 from fleet.errors import FleetError
-from fleet.plan import FRONT, SLOTS, Plan
+from fleet.plan import FRONT, SLOTS, TOGETHER, Plan
 from fleet.warm import Warm
 
 _ENGINE_GRACE_S = 10.0
@@ -152,15 +152,17 @@ class Supervisor:
         return {"supervisor": {"pid": os.getpid(), "started_at": self._started_at}, "children": children}
 
     def scale(self, counts: dict[str, int]) -> list[str]:
-        """Want so many instances of each service; returns the names of those then wanted."""
-        for service, count in counts.items():
-            if service not in self._plan.slots:
-                raise FleetError(f"unknown service {service!r}; expected one of {', '.join(self._plan.services)}")
+        """Want so many processes of each program; returns the names of those then wanted."""
+        for program, count in counts.items():
+            if program not in self._plan.programs:
+                if program in self._plan.services:
+                    raise FleetError(f"{program} runs in {TOGETHER}; scale that: {TOGETHER}={count}")
+                raise FleetError(f"unknown service {program!r}; expected one of {', '.join(self._plan.programs)}")
             if not 0 <= count <= SLOTS:
-                raise FleetError(f"{service}={count}: expected 0 to {SLOTS} instances")
+                raise FleetError(f"{program}={count}: expected 0 to {SLOTS} instances")
         wanted = []
-        for service, count in counts.items():
-            for child in self._named(service):
+        for program, count in counts.items():
+            for child in self._named(program):
                 child.wanted = int(child.name.rpartition("/")[2]) <= count
                 if child.wanted:
                     wanted.append(child.name)
@@ -183,7 +185,8 @@ class Supervisor:
         return [child.name for child in running]
 
     def _named(self, name: str) -> list[Child]:
-        """The process, or all instances of the service, of this name."""
+        """The process, or all processes of the program, that is or hosts what has this name."""
+        name = self._plan.program(name)
         named = [child for child in self._children.values() if name in (child.name, child.name.partition("/")[0])]
         if not named:
             known = [*(engine.name for engine in self._engines), *self._plan.services]
@@ -228,14 +231,20 @@ def _engine(plan: Plan, name: str, run: partial[Any], stop_signal: signal.Signal
 def _instances(plan: Plan, warm: Warm) -> list[Child]:
     return [
         Child(
-            name := f"{service}/{number}",
-            warm.runner(service, plan.environment(name)),
-            log=plan.home / "logs" / f"{service}-{number}.log",
+            name := f"{program}/{number}",
+            _runner(plan, warm, name),
+            log=plan.home / "logs" / f"{program}-{number}.log",
             grace_s=plan.grace_s + _SPARE_GRACE_S,
         )
-        for service, slots in plan.slots.items()
-        for number in range(1, len(slots) + 1)
+        for program in plan.programs
+        for number in range(1, SLOTS + 1)
     ]
+
+
+def _runner(plan: Plan, warm: Warm, process: str) -> Callable[[], None]:
+    told = {instance.partition("/")[0]: plan.environment(instance) for instance in plan.hosted(process)}
+    program = process.partition("/")[0]
+    return warm.runner(program, told[program]) if program in told else warm.runner_together(process, told)
 
 
 def _say(level: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Figures of the running suite: throughput, latency, CPU an order, and what the chassis costs."""
+"""Figures of the running suite: throughput, latency, CPU an order; shown by layout, with what the chassis costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -20,10 +20,10 @@ from rich.table import Table
 
 from chassis.errors import AlreadyExists
 from fleet import lifecycle
+from fleet.client import Shop, call, connect
 from fleet.errors import FleetError
 from fleet.plan import FRONT, Plan
-from loadtest import overhead, requests
-from loadtest.client import Shop, call, connect
+from loadtest import requests
 from loadtest.finals import Finals
 from loadtest.lines import read
 from loadtest.origins import Sale
@@ -54,8 +54,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured."""
+    """What was measured of one layout."""
 
+    layout: str
     confirmed_count: int
     lines_per_order: float
     duration_s: float
@@ -65,7 +66,6 @@ class Figures:
     placed_to_confirmed: Latency
     cpu_ms_per_order: dict[str, float]
     """By process; PostgreSQL with all its children."""
-    overhead: Overhead
 
 
 async def measure(
@@ -74,10 +74,8 @@ async def measure(
     *,
     duration_s: float = DURATION_S,
     most_orders: int = MOST_ORDERS,
-    rounds: int = overhead.ROUNDS,
 ) -> Figures:
     """Measure the running suite with baskets from real trade, for so long or so many orders."""
-    costs = await overhead.measure(rounds)
     made = plan(read(trade), Options())
     sales = [step for step in made.steps if isinstance(step, Sale)]
     async with connect(fleet.slot(f"{FRONT}/1").address) as shop:
@@ -89,6 +87,7 @@ async def measure(
         duration_s, after = time.monotonic() - started, _cpu_s(pids)
     count = len(load.confirmed_s)
     return Figures(
+        "together" if fleet.together else "a process each",
         count,
         load.line_count / count,
         duration_s,
@@ -96,36 +95,50 @@ async def measure(
         Latency.of(load.placed_s),
         Latency.of(load.confirmed_s),
         {name: (after[name] - before[name]) * 1000 / count for name in after},
-        costs,
     )
 
 
-def show(figures: Figures, console: Console) -> None:
-    """Print them as tables, each with its aim where it has one."""
-    table = Table(title="Figures", title_justify="left", title_style="bold")
+def show(layouts: Sequence[Figures], costs: Overhead, console: Console) -> None:
+    """Print them as tables, each layout in a column, and say of each whether it reached its aim."""
+    table = Table(title=f"Orders, {_CONCURRENCY} at once", title_justify="left", title_style="bold")
     table.add_column("")
-    table.add_column("measured", justify="right")
+    for figures in layouts:
+        table.add_column(figures.layout, justify="right")
     table.add_column("aim", justify="right")
-    count = f"{figures.confirmed_count:,} orders of {figures.lines_per_order:.0f} lines, {_CONCURRENCY} at once"
     table.add_row(
-        f"placed and confirmed ({count})", f"{figures.orders_per_s:.0f} orders/s", f"at least {_AIM_ORDERS_PER_S}"
+        "placed and confirmed", *(f"{it.orders_per_s:.0f} orders/s" for it in layouts), f"at least {_AIM_ORDERS_PER_S}"
     )
-    for name, latency in (
-        ("PlaceOrder", figures.place_order),
-        ("placed to confirmed", figures.placed_to_confirmed),
-    ):
-        table.add_row(f"{name}, p50 / p99", f"{latency.p50_ms:.0f} / {latency.p99_ms:.0f} ms")
-    costs = figures.overhead
-    table.add_row("CPU of a call, bare grpc.aio server", f"{costs.bare_us:.0f} µs")
-    table.add_row("CPU of a call through the whole chassis", f"{costs.chassis_us:.0f} µs")
-    table.add_row("that is", f"{costs.ratio:.2f} times", f"at most {_AIM_RATIO}")
+    table.add_row("CPU an order", *(f"{sum(it.cpu_ms_per_order.values()):.2f} ms" for it in layouts))
+    table.add_row("PlaceOrder, p50 / p99", *(_milliseconds(it.place_order) for it in layouts))
+    table.add_row("placed to confirmed, p50 / p99", *(_milliseconds(it.placed_to_confirmed) for it in layouts))
+    table.add_row("orders", *(f"{it.confirmed_count:,} of {it.lines_per_order:.0f} lines" for it in layouts))
     console.print(table)
-    processes = Table(title="CPU an order", title_justify="left", title_style="bold", show_footer=True)
-    processes.add_column("process", "together")
-    processes.add_column("ms", f"{sum(figures.cpu_ms_per_order.values()):.2f}", justify="right")
-    for name, cpu_ms in sorted(figures.cpu_ms_per_order.items(), key=lambda pair: -pair[1]):
-        processes.add_row(name, f"{cpu_ms:.2f}")
+    processes = Table(title="CPU an order by process, ms", title_justify="left", title_style="bold")
+    processes.add_column("")
+    for figures in layouts:
+        processes.add_column(figures.layout, justify="right")
+    most_ms = Counter[str]()
+    for figures in layouts:
+        most_ms |= Counter(figures.cpu_ms_per_order)
+    for name, _ in most_ms.most_common():
+        cells = (it.cpu_ms_per_order.get(name) for it in layouts)
+        processes.add_row(name, *("" if cpu_ms is None else f"{cpu_ms:.2f}" for cpu_ms in cells))
     console.print(processes)
+    calls = Table(title="CPU of a call", title_justify="left", title_style="bold")
+    for title in ("bare grpc.aio server", "through the whole chassis", "that is", "aim"):
+        calls.add_column(title, justify="right")
+    calls.add_row(
+        f"{costs.bare_us:.0f} µs", f"{costs.chassis_us:.0f} µs", f"{costs.ratio:.2f} times", f"at most {_AIM_RATIO}"
+    )
+    console.print(calls)
+    for figures in layouts:
+        verdict = "reaches" if figures.orders_per_s >= _AIM_ORDERS_PER_S else "misses"
+        rate = f"{figures.orders_per_s:.0f} orders/s"
+        console.print(f"{figures.layout}: {rate} {verdict} the aim of {_AIM_ORDERS_PER_S}", highlight=False)
+
+
+def _milliseconds(latency: Latency) -> str:
+    return f"{latency.p50_ms:.0f} / {latency.p99_ms:.0f} ms"
 
 
 class _Load:

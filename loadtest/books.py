@@ -10,7 +10,7 @@ from mercato.inventory.v1 import inventory_pb2
 from mercato.orders.v1 import orders_pb2
 from mercato.payments.v1 import payments_pb2
 
-from loadtest.client import ORDERS_PAGE_SIZE, Shop, pages
+from fleet.client import ORDERS_PAGE_SIZE, Shop, pages
 from loadtest.plan import Identity, Plan
 from loadtest.trade import Role
 

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +22,7 @@ from fleet.errors import FleetError
 from fleet.plan import FRONT
 
 if TYPE_CHECKING:  # the heavy imports wait until a command needs them
+    from loadtest.bench import Figures
     from loadtest.plan import Plan
     from loadtest.reconcile import Report
 
@@ -75,8 +78,8 @@ def replay(
     - `mercato replay --short 5 --decline 3`
     - `mercato replay trade.csv --speed 3600`
     """
+    from fleet.client import GaveUpError
     from loadtest import report
-    from loadtest.client import GaveUpError
     from loadtest.lines import TradeFileError, read
     from loadtest.plan import Options, plan
 
@@ -101,7 +104,7 @@ def replay(
 def check(as_json: Json = False) -> None:
     """Prove that everything adds up: stock, money, orders, mails, events. Fails with each violation named."""
     from fleet import check
-    from loadtest.client import GaveUpError
+    from fleet.client import GaveUpError
 
     try:
         invariants = uvloop.run(check.check(_fleet_plan()))
@@ -118,21 +121,33 @@ def check(as_json: Json = False) -> None:
 def bench(as_json: Json = False) -> None:
     """Measure throughput, latency, CPU by process, and what the chassis costs beside a bare gRPC server.
 
-    Uses the suite that runs, or starts one for as long as it takes. It trades: `mercato check` stays clean after it.
+    Uses the suite that runs; else starts one of each layout, a process for each service and all together, for as long
+    as it takes. It trades: `mercato check` stays clean after it.
     """
+    from loadtest import bench, overhead
+
+    layouts = list(_measure_layouts())
+    costs = uvloop.run(overhead.measure())
+    if as_json:
+        _print_json({"layouts": [dataclasses.asdict(figures) for figures in layouts], **dataclasses.asdict(costs)})
+    else:
+        bench.show(layouts, costs, screen.console())
+
+
+def _measure_layouts() -> Iterator[Figures]:
     from loadtest import bench
 
     root, home = fleet_plans.locate(os.environ, Path.cwd())
-    started = uvloop.run(lifecycle.up(home, lambda: fleet_plans.make(root, home, os.environ), _UP_TIMEOUT_S))
-    try:
-        figures = uvloop.run(bench.measure(_fleet_plan(), REAL_TRADE))
-    finally:
-        if started:
-            lifecycle.down(home, _DOWN_TIMEOUT_S)
-    if as_json:
-        _print_json(dataclasses.asdict(figures))
-    else:
-        bench.show(figures, screen.console())
+    for together in (False, True):
+        make_plan = partial(fleet_plans.make, root, home, os.environ, together=together)
+        started = uvloop.run(lifecycle.up(home, make_plan, _UP_TIMEOUT_S))
+        try:
+            yield uvloop.run(bench.measure(_fleet_plan(), REAL_TRADE))
+        finally:
+            if started:
+                lifecycle.down(home, _DOWN_TIMEOUT_S)
+        if not started:
+            return
 
 
 def demo() -> None:
@@ -144,9 +159,9 @@ def demo() -> None:
 
 
 async def _replay(made: Plan, concurrency: int, speed: float | None) -> Report:
+    from fleet.client import connect
     from loadtest import progress
     from loadtest.books import read_books
-    from loadtest.client import connect
     from loadtest.reconcile import reconcile
     from loadtest.replay import Replay
 

@@ -6,7 +6,7 @@ import asyncio
 
 from mercato.orders.v1 import orders_pb2 as orders
 
-from loadtest.client import GaveUpError, Shop, call
+from fleet.client import GaveUpError, Shop, call
 
 FINAL_TIMEOUT_S = 180.0
 """How long an order or return may take to become final, with services dying meanwhile."""

@@ -13,8 +13,8 @@ from typing import Any
 from mercato.orders.v1 import orders_pb2 as orders
 
 from chassis.errors import AlreadyExists, MercatoError
+from fleet.client import GaveUpError, Shop, call, pages
 from loadtest import requests
-from loadtest.client import GaveUpError, Shop, call, pages
 from loadtest.finals import FINAL_TIMEOUT_S, POLL_S, Finals
 from loadtest.origins import Sale, Takeback, settle
 from loadtest.plan import Booking, Plan, Step

@@ -13,7 +13,7 @@ from mercato.orders.v1 import orders_pb2 as orders
 from mercato.payments.v1 import payments_pb2 as payments
 
 from chassis import money
-from loadtest.client import CURRENCY
+from fleet.client import CURRENCY
 from loadtest.origins import Sale, Takeback
 from loadtest.plan import Booking, Identity, Plan
 from loadtest.trade import Invoice, Item, Role

@@ -18,6 +18,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from chassis.app import App, Compose
 from chassis.channels import Channel, open_channel
 from chassis.clock import Clock, SystemClock
+from chassis.inprocess import Exchange
 from chassis.settings import Settings
 from fleet.embedded import nats
 
@@ -34,6 +35,7 @@ class Stage:
     clock: Clock = field(default_factory=SystemClock)
     targets: dict[str, str] = field(default_factory=dict)
     apps: dict[str, App] = field(default_factory=dict)
+    exchange: Exchange = field(default_factory=Exchange)
 
     async def start(self, name: str, compose: Compose | None = None, **settings: Any) -> App:
         """Start one instance of a service by its folder's `compose`, or by another."""
@@ -49,7 +51,7 @@ class Stage:
             drain_s=0.0,
             grace_s=1.0,
         )
-        app = App(replace(told, **settings), self.stack, self.clock)
+        app = App(replace(told, **settings), self.stack, self.clock, self.exchange)
         await compose(app)
         server = await app.start()
         self.targets[name] = f"ipv4:127.0.0.1:{server.port}"

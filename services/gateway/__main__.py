@@ -1,15 +1,11 @@
-"""The gateway as a process: it serves until it is asked to end."""
+"""Composition root of the gateway. It has no database and serves no service of its own, so it is no App."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-
-import uvloop
-from prometheus_client import start_http_server
 
 from chassis.clock import SystemClock
-from chassis.logs import configure_logs
+from chassis.process import run_process
 from chassis.settings import Settings
 from chassis.tracing import configure_tracing
 from services.gateway.contract import Contract
@@ -17,21 +13,14 @@ from services.gateway.gateway import Gateway
 
 
 def main() -> None:
-    """Run one instance as its environment says."""
     settings = Settings.from_environment("gateway")
-    configure_logs(settings)
-    configure_tracing(settings)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.host)
-    uvloop.run(_serve(settings))
 
+    async def live(ended: asyncio.Event) -> None:
+        configure_tracing(settings)
+        async with Gateway(settings, SystemClock(), Contract.load()):
+            await ended.wait()
 
-async def _serve(settings: Settings) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with Gateway(settings, SystemClock(), Contract.load()):
-        await ended.wait()
+    run_process(settings, live)
 
 
 if __name__ == "__main__":

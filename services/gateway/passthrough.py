@@ -10,7 +10,8 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 
 from chassis.errors import MercatoError
-from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context, Limit
+from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context
+from chassis.limits import Limit
 from chassis.policy import Policy
 from chassis.status import CODES, DETAILS
 from chassis.trace import Trace

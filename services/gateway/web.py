@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 
 from chassis.call import Call, serving
 from chassis.errors import Internal, MercatoError
-from chassis.handlers import Limit
+from chassis.limits import Limit
 from services.gateway.calls import HttpCall
 from services.gateway.cors import Cors
 from services.gateway.errors import MalformedRequest, UrlTooLong

@@ -1,6 +1,7 @@
 """The stock of each product. The database itself refuses to oversell: held never exceeds on hand.
 
-Rows are locked in the order of their names, so that two changes of the same products never wait for each other.
+An instance writes through one writer, so its own changes never wait for each other. Those of two instances may; rows
+are changed in the order of their names, and should they still meet crosswise, one is told to try again.
 """
 
 from __future__ import annotations
@@ -134,13 +135,9 @@ class Stocks:
         if not products:
             return
         batch.add(
-            "SELECT product FROM stocks WHERE product = ANY($1::text[]) ORDER BY product FOR UPDATE",
-            products, name="locked",
-        )  # fmt: skip
-        batch.add(
             "UPDATE stocks SET on_hand = on_hand + $3 * change.quantity, held = held + $4 * change.quantity"
             " FROM unnest($1::text[], $2::text[]::bigint[]) AS change (product, quantity)"
-            " JOIN locked ON locked.product = change.product WHERE stocks.product = change.product RETURNING 1",
+            " WHERE stocks.product = change.product RETURNING 1",
             products, quantities, on_hand, held, name="changed", rows=len(products),
         )  # fmt: skip
 

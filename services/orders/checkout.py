@@ -135,7 +135,9 @@ class Checkout:
 
     async def _confirm(self, order: Order, batch: Batch) -> None:
         now = self._clock.now()
-        await self._orders.change(order.name, lambda it: domain.confirm(it, now), lambda it: it, also=batch)
+        await self._orders.change(
+            order.name, lambda it: domain.confirm(it, now), lambda it: it, also=batch, known=order
+        )
 
     async def _end_undone(self, order: Order, refusal: Refusal, batch: Batch) -> None:
         now, why = self._clock.now(), orders_pb2.Refusal(**vars(refusal))

@@ -19,7 +19,8 @@ from mercato.shipping.v1.shipping_pb2_grpc import ShippingServiceStub
 from chassis.clock import Clock
 from chassis.database import Batch
 from chassis.repository import Repository, Versioned
-from chassis.saga import Refusal, Sagas
+from chassis.saga import Refusal
+from chassis.sagas import Sagas
 from services.orders import checkout, domain, returning
 from services.orders.watch import OrderWatch
 

@@ -52,7 +52,8 @@ class OrderWatch:
                     yield order
                 else:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(changed.wait(), RECHECK_S)
+                        async with asyncio.timeout(RECHECK_S):
+                            await changed.wait()
         finally:
             self._watchers[name].discard(changed)
             if not self._watchers[name]:

@@ -43,6 +43,11 @@ class Engine:
             )
         await eventually(self._ready)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP makes it hang, SIGCONT go on."""
+        assert self._process
+        self._process.send_signal(number)
+
     async def kill(self) -> None:
         """Kill it; returns when it is gone."""
         if self._process and self._process.returncode is None:

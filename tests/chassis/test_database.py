@@ -14,6 +14,7 @@ from chassis.database import (
     ConcurrentChange,
     Database,
     DatabaseUnavailable,
+    Deadlock,
     RequestRepeated,
     UnexpectedRows,
     execute,
@@ -154,7 +155,7 @@ async def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(database
             await execute(connection, batch)
 
     results = await asyncio.gather(take("a", "b"), take("b", "a"), return_exceptions=True)
-    assert [type(result) for result in results if result] == [ConcurrentChange]
+    assert [type(result) for result in results if result] == [Deadlock]
 
 
 async def test_a_statement_used_wrongly_is_a_defect_and_no_outage(database: Database) -> None:

@@ -163,7 +163,7 @@ async def test_who_acts_elsewhere_first_can_ask_whether_it_is_answered(
     await catalog.CreateProduct(request)
     row = await shelf.app.database.row("SELECT * FROM requests WHERE id = $1", request.request_id)
     assert row is not None
-    call = Call("", "tests", None, Trace.start(), request.request_id, row["digest"])
+    call = Call("", "tests", None, Trace.start(), request_id=request.request_id, request_digest=row["digest"])
     with serving(call), pytest.raises(RequestRepeated):
         await shelf.app.requests.refuse_repeated()
     call.request_id = new_request_id()

@@ -41,7 +41,7 @@ def orders(probes: tuple[Probe, Probe]) -> Probe:
 
 
 @pytest.fixture
-def importing(stage: Stage, probes: Any) -> CatalogServiceStub:
+async def importing(stage: Stage, probes: Any) -> CatalogServiceStub:
     return stage.stub(CATALOG, CatalogServiceStub)
 
 
@@ -115,6 +115,30 @@ async def test_a_stream_of_requests_can_be_refused_before_its_end(
     catalog.on("ImportProducts", refuse_second)
     with pytest.raises(FailedPrecondition, match="enough"):
         await importing.ImportProducts(endless())
+
+
+async def test_what_goes_wrong_with_ones_own_requests_is_told_as_it_is(
+    catalog: Probe, importing: CatalogServiceStub
+) -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait(requests: AsyncIterator[Any], context: Any) -> pb.ImportProductsResponse:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        raise AssertionError
+
+    async def broken() -> AsyncIterator[pb.ImportProductsRequest]:
+        yield product(1)
+        await began.wait()
+        raise ValueError("line 2")
+
+    catalog.on("ImportProducts", wait)
+    with pytest.raises(ValueError, match="line 2"):
+        await importing.ImportProducts(broken())
+    await asyncio.wait_for(ended.wait(), 1)
 
 
 async def test_answers_stream_in_order_and_see_their_call(orders: Probe, watching: OrderServiceStub) -> None:

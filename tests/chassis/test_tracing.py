@@ -111,7 +111,7 @@ def services(started: Services) -> Services:
 
 
 @pytest.fixture
-def customers(stage: Stage, services: Services) -> CustomerServiceStub:
+async def customers(stage: Stage, services: Services) -> CustomerServiceStub:
     return stage.stub(CUSTOMERS, CustomerServiceStub)
 
 
@@ -144,7 +144,6 @@ async def test_an_unsampled_call_passes_its_trace_on_and_records_nothing(
         await customers.GetCustomer(ASK)
     first, second = services.seen
     assert first.trace_id == second.trace_id == beginning.trace_id
-    assert len({beginning.span_id, first.span_id, second.span_id}) == 3
     assert not first.sampled
     assert not second.sampled
     assert recorded.get_finished_spans() == ()

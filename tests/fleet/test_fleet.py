@@ -53,9 +53,9 @@ def test_up_returns_when_every_instance_serves_and_says_where(running: Suite) ->
     assert f"http://localhost:{gateway.http_port}/" in again
 
 
-def test_down_leaves_no_process_and_a_next_up_finds_the_data(suite: Suite) -> None:
+async def test_down_leaves_no_process_and_a_next_up_finds_the_data(suite: Suite) -> None:
     suite.mercato("up")
-    starts = asyncio.run(starts_of(suite, "echo/1"))
+    starts = await starts_of(suite, "echo/1")
     processes = suite.processes()
     assert len(processes) > 8  # PostgreSQL has children of its own
     steps = suite.mercato("down").split("\n")
@@ -63,18 +63,18 @@ def test_down_leaves_no_process_and_a_next_up_finds_the_data(suite: Suite) -> No
     assert_ended(processes)
     assert "Nothing was running" in suite.mercato("down")
     suite.mercato("up")
-    assert asyncio.run(starts_of(suite, "echo/1")) == starts + 1
+    assert await starts_of(suite, "echo/1") == starts + 1
 
 
-def test_nothing_outlives_a_killed_supervisor_and_up_starts_cleanly(suite: Suite) -> None:
+async def test_nothing_outlives_a_killed_supervisor_and_up_starts_cleanly(suite: Suite) -> None:
     suite.mercato("up")
-    starts = asyncio.run(starts_of(suite, "echo/1"))
+    starts = await starts_of(suite, "echo/1")
     processes = suite.processes()
     processes[0].kill()
     assert_ended(processes)
     assert "not running" in suite.mercato("ps", expect=1)
     suite.mercato("up")
-    assert asyncio.run(starts_of(suite, "echo/1")) == starts + 1
+    assert await starts_of(suite, "echo/1") == starts + 1
 
 
 def test_down_ends_leftovers_of_a_supervisor_that_does_not_answer(suite: Suite) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(root: Path, environment: dict[str, str] | None = None, **asked: int) -> Plan:
+def make(root: Path, environment: dict[str, str] | None = None, **asked: Any) -> Plan:
     return plans.make(root, root / ".mercato", environment or {}, **asked)
 
 
@@ -123,3 +124,19 @@ def test_a_service_whose_name_cannot_be_one_is_refused(root: Path) -> None:
 def test_the_tree_is_found_from_below_and_its_state_can_be_elsewhere(root: Path) -> None:
     assert plans.locate({}, root / "services" / "orders") == (root, root / ".mercato")
     assert plans.locate({"MERCATO_HOME": "/elsewhere"}, root) == (root, Path("/elsewhere"))
+
+
+def test_a_process_of_its_own_or_one_for_all_behind_the_front(root: Path) -> None:
+    (root / "services" / "payments").mkdir()
+    (root / "services" / "payments" / "__main__.py").touch()
+    apart, together = make(root), make(root, together=True)
+    assert apart.programs == {"gateway": ("gateway",), "orders": ("orders",), "payments": ("payments",)}
+    assert (apart.hosted("orders/2"), apart.program("orders/2")) == (("orders/2",), "orders/2")
+    assert together.programs == {"gateway": ("gateway",), "together": ("orders", "payments")}
+    assert together.hosted("together/2") == ("orders/2", "payments/2")
+    assert [together.program(name) for name in ("orders", "orders/2", "together/2", "gateway/1", "nats")] == [
+        "together", "together/2", "together/2", "gateway/1", "nats",
+    ]  # fmt: skip
+    assert apart.hosted("nats") == together.hosted("nats") == ()
+    together.save()
+    assert Plan.load(together.home) == together

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,12 @@ import asyncpg
 import pytest
 from mercato.orders.v1 import orders_pb2 as orders
 
-from fleet import check, lifecycle, ports
-from fleet import plan as plans
-from fleet.plan import FRONT, Plan
-from loadtest import bench
+from fleet import check
+from fleet.client import Shop
+from fleet.plan import Plan
+from loadtest import bench, overhead
 from loadtest.books import Books, read_books
 from loadtest.categories import Sum
-from loadtest.client import Shop, connect
 from loadtest.lines import read
 from loadtest.plan import Options, plan
 from loadtest.plan import Plan as TradePlan
@@ -27,7 +26,6 @@ from loadtest.replay import Replay, Result
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
 REAL = ROOT / "loadtest" / "data" / "online_retail_2010-12-01_2010-12-10.csv.gz"
-TIMEOUT_S = 60.0
 
 TRADE = (
     "1,85123A,HEART,6,01/12/2010 08:26,2.55,17850,United Kingdom",
@@ -56,21 +54,6 @@ TRADE = (
     "15,85123A,HEART,six,01/12/2010 17:00,2.55,17850,United Kingdom",
     "16,85123A,HEART,1,02/12/2010 08:00,2.55,17850,United Kingdom",
 )
-
-
-@pytest.fixture(scope="module")
-async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plan]:
-    home = tmp_path_factory.mktemp("fleet") / ".mercato"
-    http_port, grpc_port = ports.free_block(2)
-    await lifecycle.up(home, lambda: plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port), TIMEOUT_S)
-    yield Plan.load(home)
-    lifecycle.down(home, TIMEOUT_S)
-
-
-@pytest.fixture
-async def shop(fleet: Plan) -> AsyncIterator[Shop]:
-    async with connect(fleet.slot(f"{FRONT}/1").address) as opened:
-        yield opened
 
 
 async def replayed(made: TradePlan, shop: Shop, speed: float | None = None) -> tuple[Report, Result, Books]:
@@ -209,14 +192,15 @@ async def test_what_is_lost_or_doubled_is_shown(shop: Shop, write: Write) -> Non
 
 
 async def test_bench_measures_orders_latency_and_cpu_and_leaves_books_that_add_up(fleet: Plan) -> None:
-    figures = await bench.measure(fleet, REAL, duration_s=30, most_orders=64, rounds=1)
+    figures = await bench.measure(fleet, REAL, duration_s=30, most_orders=64)
+    costs = await overhead.measure(1)
     assert figures.confirmed_count == 64
     assert figures.orders_per_s == pytest.approx(64 / figures.duration_s)
     assert 0 < figures.place_order.p50_ms <= figures.place_order.p99_ms
     assert 0 < figures.placed_to_confirmed.p50_ms <= figures.placed_to_confirmed.p99_ms
     assert {"orders/1", "postgres", "nats", "gateway/1", "load generator"} <= figures.cpu_ms_per_order.keys()
     assert figures.cpu_ms_per_order["orders/1"] > 0
-    assert 0 < figures.overhead.bare_us < figures.overhead.chassis_us
+    assert 0 < costs.bare_us < costs.chassis_us
     assert await violations(fleet) == {}
 
 

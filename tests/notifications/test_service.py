@@ -25,12 +25,12 @@ async def app(stage: Stage) -> App:
 
 
 @pytest.fixture(scope="module")
-def notifications(app: App, stage: Stage) -> NotificationServiceStub:
+async def notifications(app: App, stage: Stage) -> NotificationServiceStub:
     return stub_of(stage)
 
 
 @pytest.fixture(scope="module")
-def operator(notifications: NotificationServiceStub, stage: Stage) -> OperationsServiceStub:
+async def operator(notifications: NotificationServiceStub, stage: Stage) -> OperationsServiceStub:
     service = operations.DESCRIPTOR.services_by_name["OperationsService"]
     stage.targets["operations"] = stage.targets["notifications"]
     return stage.stub(service, OperationsServiceStub)

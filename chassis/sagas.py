@@ -1,0 +1,185 @@
+"""The sagas an instance carries on: its own share of what is due, under leases, so that several share the work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from chassis.call import Call, begin, current_call
+from chassis.clock import Clock
+from chassis.database import Batch, Database
+from chassis.errors import Unavailable
+from chassis.saga import RUNNING, Position, Refusal, Saga
+from chassis.saga_run import LEASE, LeaseLost, SagaRun
+from chassis.trace import Trace
+
+POLL_S = 0.25
+AT_ONCE = 64
+"""Sagas one instance carries on at the same time."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LiveSaga:
+    """Where a saga stands that is not done."""
+
+    kind: str
+    subject: str
+    status: str
+    """`running`, `unwinding`, or `stuck` where it can neither get on nor turn round."""
+    step: str
+    attempts: int
+    error: str
+    update_time: datetime
+
+
+class Sagas:
+    """Carries sagas on; one for each instance."""
+
+    def __init__(self, database: Database, clock: Clock, owner: str, definitions: Sequence[Saga[Any]]) -> None:
+        self._database = database
+        self._clock = clock
+        self._owner = owner
+        self._definitions: Mapping[str, Saga[Any]] = {definition.kind: definition for definition in definitions}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._stranded_time: datetime | None = clock.now()
+        """Leases we took before are of sagas that we do not carry on: from before a crash, or an outage."""
+
+    def begin(self, batch: Batch, kind: str, subject: str) -> Callable[[Any], None]:
+        """Add the start of a saga to what commits.
+
+        Returns what to call after the commit, with what the steps work on: it carries the saga on at once.
+        """
+        call = current_call()
+        trace = call.trace if call else Trace.start()
+        now = self._clock.now()
+        ours = len(self._tasks) < AT_ONCE // 2  # the rest is for those that wait to be tried again
+        batch.add(
+            "INSERT INTO sagas VALUES ($1, $2, 'running', 0, 0, '', NULL, $3, $3, $3, $4, $5, $6)",
+            kind, subject, now, trace.traceparent, self._owner if ours else "", now + LEASE if ours else now,
+        )  # fmt: skip
+        position = Position(kind, subject, RUNNING, 0, 0, None, now, trace)
+        return lambda work: self._launch(position, work) if ours else self.wake()
+
+    def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
+        """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
+        definition = self._definitions[kind]
+        assert definition.undone is not None, f"{kind} only goes forward"
+        batch.add(
+            "UPDATE sagas SET status = 'unwinding', refusal = $3, attempts = 0, error = '', owner = '',"
+            " done = CASE status WHEN 'running' THEN least(done + 1, $5) ELSE done END,"
+            " step_time = $4, update_time = $4, due_time = $4, lease_time = $4"
+            " WHERE kind = $1 AND subject = $2 AND status IN ('running', 'done')",
+            kind, subject, json.dumps(vars(refusal)), self._clock.now(), len(definition.steps),
+        )  # fmt: skip
+
+    def wake(self) -> None:
+        """Say that there is something to carry on."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Carry sagas on until cancelled; those that this instance had before a crash are its own at once."""
+        try:
+            while True:
+                self._woken.clear()
+                await self._look()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._woken.wait()
+        finally:
+            await self._stop()
+
+    async def _look(self) -> None:
+        """Carry on what is due."""
+        try:
+            if self._stranded_time:
+                before, self._stranded_time = self._stranded_time, None
+                await self._give_back(before)
+            for row in await self._claim(AT_ONCE - len(self._tasks)):
+                self._launch(Position.of(row))
+        except Unavailable as error:
+            self._stranded_time = self._clock.now()
+            _log.warning("sagas wait", extra={"error": str(error)})
+
+    async def _stop(self) -> None:
+        """Leave off; others need not wait for the leases to end."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(Unavailable):
+            await self._give_back(self._clock.now())
+
+    async def _give_back(self, before: datetime) -> None:
+        """End the leases this instance took before, other than of sagas that it carries on."""
+        await self._database.value(
+            "UPDATE sagas SET owner = '', lease_time = $2 WHERE status IN ('running', 'unwinding') AND owner = $1"
+            " AND lease_time <= $3 AND kind || '/' || subject <> ALL ($4)",
+            self._owner, self._clock.now(), before + LEASE, list(self._tasks),
+        )  # fmt: skip
+
+    async def live(self, most: int) -> list[LiveSaga]:
+        """Return sagas that are not done, those that got on longest ago first."""
+        rows = await self._database.rows(
+            "SELECT * FROM sagas WHERE status IN ('running', 'unwinding') AND kind = ANY($1)"
+            " ORDER BY update_time LIMIT $2",
+            list(self._definitions), most,
+        )  # fmt: skip
+        return [self._live(row) for row in rows]
+
+    def _live(self, row: asyncpg.Record) -> LiveSaga:
+        definition = self._definitions[row["kind"]]
+        status, done, attempts = row["status"], row["done"], row["attempts"]
+        return LiveSaga(
+            kind=row["kind"],
+            subject=row["subject"],
+            status="stuck" if definition.stuck(status, done, attempts) else status,
+            step=definition.step(status, done),
+            attempts=attempts,
+            error=row["error"],
+            update_time=row["update_time"],
+        )
+
+    async def _claim(self, most: int) -> list[asyncpg.Record]:
+        if most <= 0:
+            return []
+        now = self._clock.now()
+        return await self._database.rows(
+            "UPDATE sagas SET owner = $1, lease_time = $2 WHERE (kind, subject) IN ("
+            "SELECT kind, subject FROM sagas WHERE status IN ('running', 'unwinding') AND due_time <= $3"
+            " AND lease_time <= $3 AND kind = ANY($4) AND kind || '/' || subject <> ALL ($6)"
+            " ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *",
+            self._owner, now + LEASE, now, list(self._definitions), most, list(self._tasks),
+        )  # fmt: skip
+
+    def _launch(self, position: Position, work: Any = None) -> None:
+        if position.name not in self._tasks:
+            self._tasks[position.name] = task = asyncio.create_task(self._carry_on(position, work))
+            task.add_done_callback(lambda _: self._landed(position.name))
+
+    def _landed(self, name: str) -> None:
+        if len(self._tasks) >= AT_ONCE or self._stranded_time:  # others may have had to wait
+            self._woken.set()
+        del self._tasks[name]
+
+    async def _carry_on(self, position: Position, work: Any) -> None:
+        run = SagaRun(self._database, self._clock, self._owner, self._definitions[position.kind], position)
+        begin(Call(f"/saga/{position.kind}", self._owner, None, position.trace))
+        try:
+            await run.carry_on(work)
+        except LeaseLost:
+            _log.info("saga is another's", extra={"saga": run.name})
+            self._woken.set()  # or it was turned round, and is for anybody to take
+        except Unavailable as error:
+            self._stranded_time = self._clock.now()
+            _log.warning("saga waits", extra={"saga": run.name, "error": str(error)})

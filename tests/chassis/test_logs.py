@@ -1,0 +1,106 @@
+"""Logs of a process as others read them: JSON lines on standard output, none lost at its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+ROOT = Path(__file__).parent.parent.parent
+SETUP = """
+import logging, os, sys, time
+from chassis.call import Call, serving
+from chassis.logs import call_writer, configure_logs
+from chassis.settings import Settings
+from chassis.trace import Trace
+configure_logs(Settings("orders", "orders/1", log_level="INFO"))
+log = logging.getLogger("tests")
+"""
+
+
+def run(script: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    options.setdefault("stdout", subprocess.PIPE)
+    return subprocess.run(
+        [sys.executable, "-c", SETUP + script],
+        cwd=ROOT, env={"PYTHONPATH": ".:generated"}, stderr=subprocess.PIPE, timeout=30, check=False, **options,
+    )  # fmt: skip
+
+
+def lines(script: str) -> list[dict[str, Any]]:
+    done = run(script)
+    assert done.stderr == b""
+    return [orjson.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_record_is_a_line_with_all_it_says() -> None:
+    [line] = lines('log.warning("%s sold", 3, extra={"product": "products/1", "odd": {1, 2} and object})')
+    assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
+    assert line.pop("odd") == "<class 'object'>"
+    assert line == {
+        "level": "WARNING", "message": "3 sold", "service": "orders", "instance": "orders/1", "version": "v1",
+        "logger": "tests", "product": "products/1",
+    }  # fmt: skip
+
+
+def test_lines_of_a_call_bear_its_trace_and_its_caller() -> None:
+    call, record, outside = lines("""
+trace = Trace("a" * 32, "b" * 16, False)
+with serving(Call("/m", "gateway", None, trace)):
+    call_writer("mercato.calls")({"method": "/m", "code": "OK"})
+    log.info("within")
+log.info("outside")
+""")
+    assert (call["message"], call["logger"], call["code"]) == ("call", "mercato.calls", "OK")
+    for line in (call, record):
+        assert (line["trace"], line["span"], line["caller"]) == ("a" * 32, "b" * 16, "gateway")
+    assert "trace" not in outside
+
+
+def test_an_exception_comes_with_its_traceback() -> None:
+    [line] = lines("""
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("failed")
+""")
+    assert "Traceback" in line["exception"]
+    assert "ZeroDivisionError" in line["exception"]
+
+
+def test_lines_come_in_order_and_none_is_lost_when_many_write_at_once() -> None:
+    found = lines("""
+import threading
+threads = [threading.Thread(target=lambda n=n: [log.info("line", extra={"t": n, "i": i}) for i in range(2000)])
+           for n in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+""")
+    for number in range(4):
+        assert [line["i"] for line in found if line["t"] == number] == list(range(2000))
+
+
+def test_an_error_is_out_before_anything_else_happens() -> None:
+    done = run('log.info("before"); log.error("at once"); os._exit(3)')
+    assert [orjson.loads(line)["message"] for line in done.stdout.splitlines()] == ["before", "at once"]
+
+
+def test_lines_are_out_after_a_moment() -> None:
+    done = run('log.info("soon"); time.sleep(0.5); os._exit(3)')
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_what_the_level_excludes_is_not_written() -> None:
+    assert lines('log.debug("no"); logging.getLogger().setLevel("ERROR"); call_writer("mercato.calls")({})') == []
+
+
+def test_what_cannot_be_written_harms_nobody() -> None:
+    done = run('log.info("bad", extra={"x": "\\udcff"}); log.info("good")')
+    assert [orjson.loads(line)["message"] for line in done.stdout.splitlines()] == ["good"]
+    assert b"UnicodeEncodeError" in done.stderr or b"TypeError" in done.stderr
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = run('log.error("no room"); log.info("at exit"); sys.stderr.write("went on")', stdout=full)
+    assert done.stderr.startswith(b"went on")  # then the interpreter complains, too late for anybody
