@@ -1,7 +1,7 @@
 """The stock of each product. The database itself refuses to oversell: held never exceeds on hand.
 
-An instance writes through one writer, so its own changes never wait for each other. Those of two instances may; rows
-are changed in the order of their names, and should they still meet crosswise, one is told to try again.
+An instance reserves, commits and releases through one writer, so that these never wait for each other. Changes by two
+instances may; should they meet crosswise, the database ends one, and its caller is told to try again.
 """
 
 from __future__ import annotations
