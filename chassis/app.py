@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
+from mercato.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 from mercato.operations.v1 import operations_pb2
 
 from chassis.bus import Bus
@@ -28,6 +29,7 @@ from chassis.nats import NatsBus
 from chassis.operations import Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
+from chassis.registration import REGISTRY, Registration, reachable
 from chassis.saga import Saga
 from chassis.sagas import Sagas
 from chassis.server import Server
@@ -121,7 +123,10 @@ class App:
         tasks = [asyncio.create_task(_endless(work)) for work in self._background]
         self._working.push_async_callback(_cancel, tasks)
         await self._working.enter_async_context(self._exchange.serving(self.settings.service, server.handlers))
-        return await self._serving.enter_async_context(server)
+        await self._serving.enter_async_context(server)
+        if self.settings.mesh:
+            self._register(server)
+        return server
 
     async def drain(self) -> None:
         """Stop serving others; calls under way finish."""
@@ -130,6 +135,16 @@ class App:
     async def rest(self) -> None:
         """Stop the background work and what other services of this process still ask for."""
         await self._working.aclose()
+
+    def _register(self, server: Server) -> None:
+        channel = open_channel(self.settings.mesh, [REGISTRY])
+        self._working.push_async_callback(channel.close)
+        typed: Any = Channel(channel, [REGISTRY], self.settings.service)
+        registry = mesh_pb2_grpc.RegistryServiceStub(typed)
+        address = f"{reachable(self.settings.host)}:{server.port}"
+        registration = Registration(registry, self.settings, address, self.clock, mesh_pb2.Vitals)
+        self._working.push_async_callback(_cancel, [asyncio.create_task(_endless(registration.run))])
+        self._serving.callback(registration.drain)
 
     def _channel(self, service: ServiceDescriptor) -> grpc.aio.Channel | InProcessChannel:
         name = service.file.package.split(".")[1]

@@ -12,11 +12,13 @@ from prometheus_client import start_http_server
 
 from chassis.logs import configure_logs
 from chassis.settings import Settings
+from chassis.xds import follow_control_plane
 
 
 def run_process(settings: Settings, live: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Run `live` with an event that is set when the process is asked to end."""
     configure_logs(settings)
+    follow_control_plane(settings)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.host)
     uvloop.run(_run(live))

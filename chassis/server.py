@@ -1,4 +1,4 @@
-"""The gRPC server of one instance: health, reflection, channelz, and an end that loses no call."""
+"""The gRPC server of one instance: health, reflection, channelz, CSDS, and an end that loses no call."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from chassis.handlers import build_handler
 from chassis.idempotency import Requests
 from chassis.limits import Limit
 from chassis.settings import Settings
+from chassis.xds import CLIENT_STATUS, client_status_handler
 
 MAX_REQUEST_BYTES = 1024**2
 """A request is read and checked in one go, which everybody else waits for."""
@@ -36,7 +37,7 @@ class Server:
         self._calls = Limit(settings.max_concurrent_calls)
         self._streams = Limit(settings.max_concurrent_calls, "streams")
         self._health = health.aio.HealthServicer()
-        self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME, CLIENT_STATUS.full_name]
         self.grpc = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
@@ -69,6 +70,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         reflection.enable_server_reflection(self._names, self.grpc)
         channelz.add_channelz_servicer(self.grpc)
+        self.grpc.add_generic_rpc_handlers((client_status_handler(),))
         self.port = self.grpc.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
         await self.grpc.start()
         for name in ("", *self._names):

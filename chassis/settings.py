@@ -26,6 +26,9 @@ class Settings:
     metrics_port: int = 0
     database_url: str = ""
     nats_url: str = "nats://127.0.0.1:4222"
+    mesh: str = ""
+    zone: str = "local"
+    weight: int = 1
     targets: Mapping[str, str] = field(default_factory=dict)
     max_concurrent_calls: int = 1000
     drain_s: float = 0.5
@@ -48,6 +51,9 @@ class Settings:
             metrics_port=read.port("MERCATO_METRICS_PORT", 0),
             database_url=read.text("MERCATO_DATABASE_URL", ""),
             nats_url=read.text("MERCATO_NATS_URL", "nats://127.0.0.1:4222"),
+            mesh=read.text("MERCATO_MESH", ""),
+            zone=read.text("MERCATO_ZONE", "local"),
+            weight=read.whole("MERCATO_WEIGHT", 1),
             targets=read.pairs("MERCATO_TARGETS"),
             max_concurrent_calls=read.whole("MERCATO_MAX_CONCURRENT_CALLS", 1000),
             drain_s=read.number("MERCATO_DRAIN_S", 0.5),
@@ -58,8 +64,8 @@ class Settings:
         )
 
     def target(self, service: str) -> str:
-        """The gRPC target of another service: as told, else its name in DNS."""
-        return self.targets.get(service, f"dns:///{service}:9090")
+        """The gRPC target of another service: as told, else its name in the mesh, or in DNS where there is none."""
+        return self.targets.get(service, f"xds:///{service}" if self.mesh else f"dns:///{service}:9090")
 
 
 class _Reader:

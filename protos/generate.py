@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 IMPORTED = (
     "google.protobuf.descriptor", "google.protobuf.duration", "google.protobuf.empty", "google.protobuf.field_mask",
     "google.protobuf.timestamp", "google.protobuf.any", "google.protobuf.wrappers", "google.rpc.status",
-    "google.api.http", "google.api.annotations", "google.api.field_behavior", "google.api.resource", "google.type.money", "google.type.postal_address",
+    "google.api.http", "google.api.annotations", "google.api.field_behavior", "google.api.resource",
+    "google.type.money", "google.type.postal_address",
 )  # fmt: skip
 
 

@@ -18,6 +18,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "MERCATO_METRICS_PORT": ("metrics_port", "7003", 7003),
     "MERCATO_DATABASE_URL": ("database_url", "postgresql://x", "postgresql://x"),
     "MERCATO_NATS_URL": ("nats_url", "nats://x", "nats://x"),
+    "MERCATO_MESH": ("mesh", "127.0.0.1:7004", "127.0.0.1:7004"),
+    "MERCATO_ZONE": ("zone", "west", "west"),
+    "MERCATO_WEIGHT": ("weight", "3", 3),
     "MERCATO_TARGETS": ("targets", "a=ipv4:1.2.3.4:5;b=x=y", {"a": "ipv4:1.2.3.4:5", "b": "x=y"}),
     "MERCATO_MAX_CONCURRENT_CALLS": ("max_concurrent_calls", "8", 8),
     "MERCATO_DRAIN_S": ("drain_s", "0.25", 0.25),
@@ -78,3 +81,9 @@ def test_a_target_that_is_not_told_is_its_name() -> None:
     settings: Any = read(MERCATO_TARGETS="catalog=ipv4:127.0.0.1:1")
     assert settings.target("catalog") == "ipv4:127.0.0.1:1"
     assert settings.target("payments") == "dns:///payments:9090"
+
+
+def test_with_a_mesh_a_target_that_is_not_told_is_its_name_there() -> None:
+    settings = read(MERCATO_TARGETS="catalog=ipv4:127.0.0.1:1", MERCATO_MESH="127.0.0.1:7004")
+    assert settings.target("catalog") == "ipv4:127.0.0.1:1"
+    assert settings.target("payments") == "xds:///payments"
