@@ -186,8 +186,8 @@ class TestReflection:
     async def test_whatever_has_a_name_is_described(self, gateway: Running, name: str, symbol: str) -> None:
         """As `grpcurl describe` asks, which falls back from the newer name of reflection to the older."""
         asked = ServerReflectionRequest(file_containing_symbol=symbol).SerializeToString()
-        call: Any = gateway.grpc.stream_stream(f"/{name}/ServerReflectionInfo")(iter([asked]))
-        answer = ServerReflectionResponse.FromString(await call.read())
+        reflect: Any = gateway.grpc.stream_stream(f"/{name}/ServerReflectionInfo")
+        answer = ServerReflectionResponse.FromString(await reflect(iter([asked])).read())
         assert answer.file_descriptor_response.file_descriptor_proto, answer.error_response
 
     async def test_tools_that_speak_v1_call_by_reflection(self, gateway: Running) -> None:
