@@ -102,7 +102,7 @@ def value_renumbered(full_name: str, value: str, number: int) -> Protos:
 
 
 def oneof(full_name: str, other: str, number: int) -> Protos:
-    """Put a field into a oneof with another, a text, in which the provider now answers."""
+    """Put a field into a oneof with another, a text."""
 
     def change(files: FileDescriptorSet) -> None:
         owner = message(files, full_name.rpartition(".")[0])
@@ -299,6 +299,10 @@ BENIGN = [
     ),
     of("text to bytes", "catalog", protos=typed(f"{PRODUCT}.title", Type.TYPE_BYTES)),
     of("field that nobody reads dropped", "inventory", protos=dropped("mercato.inventory.v1.Reservation.expire_time")),
+    of(
+        "field put into a oneof", "shipping",
+        protos=oneof("mercato.shipping.v1.QuoteCarriageResponse.price", "price_text", 9),
+    ),
     of("method added", "inventory", protos=method_added("mercato.inventory.v1", "CountStock", like="GetStock")),
     of("words of an error changed", "inventory",
        reply=on(OUT_OF_STOCK, lambda reply: setattr(reply.status, "message", "Sold out."))),
