@@ -62,8 +62,7 @@ def deployed(
     if len(revisions) != len(services):
         raise typer.BadParameter("expected each service once, as SERVICE=REVISION")
     objections = Broker(_root()).deploy(environment, revisions)
-    told = " and ".join(revisions)
-    _answer(f"{told} {'may not go to' if objections else 'run in'} {environment}.", objections)
+    _answer(f"{environment} {'may not run' if objections else 'runs'} {', '.join(revisions)}.", objections)
 
 
 def _answer(answer: str, objections: Sequence[str]) -> None:

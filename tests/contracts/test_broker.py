@@ -250,11 +250,11 @@ def mercato(*arguments: str) -> tuple[int, str]:
 def test_what_is_deployed_is_recorded_only_if_it_may_be(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(suite.root)
     commit = suite.release()
-    refused = "No: orders may not go to production.\n- orders needs inventory, which does not run in production\n"
+    refused = "No: production may not run orders.\n- orders needs inventory, which does not run in production\n"
     assert mercato("deployed", ENVIRONMENT, "orders=HEAD") == (1, refused)
     assert not (suite.root / "contracts" / "deployed").exists()
     assert mercato("deployed", ENVIRONMENT, "inventory=HEAD", f"orders={commit}") == (
-        0, "Yes: inventory and orders run in production.\n",
+        0, "Yes: production runs inventory, orders.\n",
     )  # fmt: skip
     assert suite.broker.deployed(ENVIRONMENT) == {"inventory": commit, "orders": commit}
     suite.write("services/inventory/__main__.py", "second")
