@@ -25,7 +25,7 @@ from chassis.call import Call, begin, current_call
 from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError
 from chassis.idempotency import Requests, digest
 from chassis.limits import Limit
-from chassis.logs import call_writer
+from chassis.logs import CallLog
 from chassis.policy import Policy
 from chassis.status import CODES, DETAILS, to_status
 from chassis.trace import Trace
@@ -89,7 +89,7 @@ class _Method:
         self._client_streaming = method.client_streaming
         self._request_class = GetMessageClass(method.input_type)
         self._serialize = GetMessageClass(method.output_type).SerializeToString
-        self._write = call_writer("mercato.calls")
+        self._write = CallLog(self.path).write
         self._observe_s = {code.name: _seconds.labels(self.path, code.name).observe for code in grpc.StatusCode}
 
     async def enter(self, request: Any, context: Context) -> bytes:
@@ -124,7 +124,7 @@ class _Method:
             await _abort(context, failure)
             raise
         finally:
-            self._finish(code, perf_counter() - started)
+            self._finish(call, code, perf_counter() - started)
 
     async def stream(self, request: Any, context: Context) -> AsyncGenerator[bytes, None]:
         """Serve it, inside a span or not."""
@@ -143,17 +143,21 @@ class _Method:
             await _abort(context, failure)
             raise
         finally:
-            self._finish(code, perf_counter() - started)
+            self._finish(call, code, perf_counter() - started)
 
     def _call(self, context: Context) -> Call:
-        metadata = dict(context.invocation_metadata() or ())
-        trace = Trace.parse(str(metadata.get(TRACEPARENT, "")))
+        caller, trace = ANONYMOUS, None
+        for key, value in context.invocation_metadata() or ():
+            if key == CALLER:
+                caller = str(value) or ANONYMOUS
+            elif key == TRACEPARENT:
+                trace = Trace.parse(str(value))
         remaining_s = context.time_remaining()
         ours_to_end = remaining_s is None or remaining_s > self._timeout_s
         timeout_s = self._timeout_s if remaining_s is None else min(remaining_s, self._timeout_s)
         return Call(
             method=self.path,
-            caller=str(metadata.get(CALLER) or ANONYMOUS),
+            caller=caller,
             deadline=asyncio.get_running_loop().time() + timeout_s,
             ours_to_end=ours_to_end,
             trace=trace or Trace.start(self._trace_ratio),
@@ -189,9 +193,9 @@ class _Method:
             return stored
         return self._serialize(response)
 
-    def _finish(self, code: str, duration_s: float) -> None:
+    def _finish(self, call: Call, code: str, duration_s: float) -> None:
         self._observe_s[code](duration_s)
-        self._write({"method": self.path, "code": code, "ms": round(duration_s * 1000, 2)})
+        self._write(call, code, duration_s)
 
 
 def _served() -> Call:
