@@ -22,6 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from prometheus_client import Histogram
 
 from chassis.call import Call, begin, current_call
+from chassis.deadlines import Longest
 from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError
 from chassis.idempotency import Requests, digest
 from chassis.limits import Limit
@@ -83,6 +84,7 @@ class _Method:
         self.path = policy.path
         self._behavior = behavior
         self._timeout_s = policy.timeout_s
+        self._longest = Longest(policy.timeout_s)
         self._limit = limit
         self._trace_ratio = trace_ratio
         self._requests = requests if policy.request_id else None
@@ -112,7 +114,7 @@ class _Method:
         try:
             with self._limit:
                 if call.ours_to_end:
-                    async with asyncio.timeout_at(call.deadline):
+                    with self._longest:
                         response = await self._answer(call, self._request(request), context)
                 else:
                     response = await self._answer(call, self._request(request), context)
