@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakSet
 
 from prometheus_client import Gauge
 
 from chassis.errors import ResourceExhausted, Unavailable
 
-_in_flight = Gauge("mercato_server_calls_in_flight", "Calls being served.", ("kind",))
+_gauge = Gauge("mercato_server_calls_in_flight", "Calls being served.", ("kind",))
+_limits: WeakSet[Limit] = WeakSet()
 
 
 class Overloaded(ResourceExhausted):
@@ -25,21 +27,21 @@ class Limit:
     """How many calls of a kind an instance serves at once."""
 
     def __init__(self, most: int, kind: str = "calls") -> None:
+        self.kind = kind
         self._most = most
-        self._in_flight = 0
+        self.in_flight = 0
         self._open: set[asyncio.Timeout] = set()
         self._ended = False
-        self._of_process = _in_flight.labels(kind)
+        _limits.add(self)
+        _gauge.labels(kind).set_function(lambda: sum(limit.in_flight for limit in _limits if limit.kind == kind))
 
     def __enter__(self) -> None:
-        if self._in_flight >= self._most:
+        if self.in_flight >= self._most:
             raise Overloaded(limit=self._most)
-        self._in_flight += 1
-        self._of_process.inc()
+        self.in_flight += 1
 
     def __exit__(self, *_: object) -> None:
-        self._in_flight -= 1
-        self._of_process.dec()
+        self.in_flight -= 1
 
     @asynccontextmanager
     async def until(self, deadline: float | None) -> AsyncIterator[None]:
