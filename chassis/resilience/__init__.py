@@ -1,0 +1,1 @@
+"""How a caller bears that others fail: a pattern a file, and `channel`, which applies them to calls."""
