@@ -25,10 +25,10 @@ from chassis.call import Call, begin, current_call
 from chassis.deadlines import Longest
 from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError
 from chassis.idempotency import Requests, digest
-from chassis.limits import Limit
+from chassis.limits import Calls, Limit
 from chassis.logs import CallLog
 from chassis.policy import Policy
-from chassis.status import CODES, DETAILS, to_status
+from chassis.status import CODES, to_status, to_trailers
 from chassis.trace import Trace
 from chassis.tracing import span_trace, traced_handler
 from chassis.validation import refuse_nul, validate
@@ -53,10 +53,15 @@ class NotAMessage(InvalidArgument):
 
 
 async def build_handler(
-    method: MethodDescriptor, behavior: Behavior, limit: Limit, trace_ratio: float, requests: Requests | None
+    method: MethodDescriptor,
+    behavior: Behavior,
+    calls: Calls,
+    streams: Limit,
+    trace_ratio: float,
+    requests: Requests | None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Return the handler of one method around its behavior; `requests` holds answers given before."""
-    wrapped = _Method(method, behavior, limit, trace_ratio, requests)
+    wrapped = _Method(method, behavior, calls, streams, trace_ratio, requests)
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
     serve, enter = (wrapped.stream, wrapped.enter_stream) if method.server_streaming else (wrapped.unary, wrapped.enter)
@@ -76,7 +81,8 @@ class _Method:
         self,
         method: MethodDescriptor,
         behavior: Behavior,
-        limit: Limit,
+        calls: Calls,
+        streams: Limit,
         trace_ratio: float,
         requests: Requests | None,
     ) -> None:
@@ -85,7 +91,8 @@ class _Method:
         self._behavior = behavior
         self._timeout_s = policy.timeout_s
         self._longest = Longest(policy.timeout_s)
-        self._limit = limit
+        self._calls = calls
+        self._streams = streams  # apart: who watches keeps out nobody who calls
         self._trace_ratio = trace_ratio
         self._requests = requests if policy.request_id else None
         self._client_streaming = method.client_streaming
@@ -112,7 +119,7 @@ class _Method:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
-            with self._limit:
+            with self._calls.serving(self.path):
                 if call.ours_to_end:
                     with self._longest:
                         response = await self._answer(call, self._request(request), context)
@@ -133,7 +140,7 @@ class _Method:
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             async with (
-                self._limit.until(call.deadline if call.ours_to_end else None),
+                self._streams.until(call.deadline if call.ours_to_end else None),
                 aclosing(self._behavior(self._request(request), context)) as responses,
             ):
                 async for response in responses:
@@ -224,4 +231,4 @@ def _as_mercato(error: Exception) -> MercatoError:
 
 async def _abort(context: Context, error: MercatoError) -> None:
     status = to_status(error)
-    await context.abort(CODES[status.code], status.message, ((DETAILS, status.SerializeToString()),))
+    await context.abort(CODES[status.code], status.message, to_trailers(error, status))

@@ -1,1 +1,1 @@
-"""How a caller bears that others fail: a pattern a file, and `channel`, which applies them to calls."""
+"""How a service bears that others fail, and that too much is asked of it: each pattern in a file of its own."""
