@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fleet import lifecycle, logs, rollout, screen
+from fleet import arguments, lifecycle, logs, rollout, screen
 from fleet import plan as plans
 from fleet.errors import FleetError
 from fleet.plan import Discovery, Plan
@@ -81,8 +81,10 @@ def up(
         )
 
     versions = [_pair(text, "SERVICE=VERSION, such as orders=v2") for text in version or ()]
+    for _, name in versions:
+        arguments.version(name)
     began = time.monotonic()
-    started = asyncio.run(lifecycle.up(home, make_plan, timeout_s, _warn))
+    started = asyncio.run(lifecycle.up(home, make_plan, timeout_s, screen.warn))
     ready = f"Ready in {time.monotonic() - began:.1f} s" if started else "Already up"
     plan = Plan.load(home)
     if together and not plan.together:
@@ -90,7 +92,7 @@ def up(
     if discovery and (discovery is Discovery.MESH) != bool(plan.mesh_address):
         raise FleetError("the suite is up with another way of discovery; end that first with `mercato down`")
     for service, name in versions:
-        asyncio.run(rollout.add_version(plan, service, name, timeout_s, _say))
+        asyncio.run(rollout.add_version(plan, service, name, timeout_s, screen.say))
     members = asyncio.run(lifecycle.members(plan))
     console = screen.console()
     console.print(screen.table(members))
@@ -101,7 +103,7 @@ def up(
 def down(timeout_s: Timeout = _TIMEOUT_S) -> None:
     """End the suite, the gateway first and the engines last; leave no process behind."""
     _, home = plans.locate(os.environ, Path.cwd())
-    _say("\n".join(lifecycle.down(home, timeout_s)) or "Nothing was running.")
+    screen.say("\n".join(lifecycle.down(home, timeout_s)) or "Nothing was running.")
 
 
 def ps(as_json: Json = False) -> None:
@@ -150,8 +152,8 @@ def scale(
     - `mercato scale orders=1`
     - `mercato scale orders/v2=0`
     """
-    names = asyncio.run(lifecycle.scale(_plan(), dict(_count(text) for text in counts), timeout_s, _warn))
-    _say(f"Serving: {', '.join(names) or 'none of these'}")
+    names = asyncio.run(lifecycle.scale(_plan(), dict(_count(text) for text in counts), timeout_s, screen.warn))
+    screen.say(f"Serving: {', '.join(names) or 'none of these'}")
 
 
 def restart(
@@ -168,10 +170,10 @@ def restart(
     - `mercato restart orders --rolling`
     """
     if rolling:
-        names = asyncio.run(rollout.roll(_plan(), name, timeout_s, _say))
+        names = asyncio.run(rollout.roll(_plan(), name, timeout_s, screen.say))
     else:
-        names = asyncio.run(lifecycle.restart(_plan(), name, timeout_s, _warn))
-    _say(f"Started again: {', '.join(names)}")
+        names = asyncio.run(lifecycle.restart(_plan(), name, timeout_s, screen.warn))
+    screen.say(f"Started again: {', '.join(names)}")
 
 
 def kill(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
@@ -182,20 +184,12 @@ def kill(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
     - `mercato kill postgres`
     """
     began = time.monotonic()
-    names = asyncio.run(lifecycle.kill(_plan(), name, timeout_s, _warn))
-    _say(f"Killed {', '.join(names)}; back after {time.monotonic() - began:.2f} s")
+    names = asyncio.run(lifecycle.kill(_plan(), name, timeout_s, screen.warn))
+    screen.say(f"Killed {', '.join(names)}; back after {time.monotonic() - began:.2f} s")
 
 
 def _plan() -> Plan:
     return Plan.load(plans.locate(os.environ, Path.cwd())[1])
-
-
-def _say(text: str) -> None:
-    screen.console().print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _warn(text: str) -> None:
-    screen.errors().print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _pair(text: str, expected: str) -> tuple[str, str]:

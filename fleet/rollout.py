@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from itertools import groupby
 from operator import itemgetter
@@ -14,8 +13,6 @@ from fleet.errors import FleetError
 from fleet.mesh import Operator
 from fleet.plan import FRONT, MESH, TOGETHER, Plan
 from fleet.readiness import Tell, children, nobody, until_ready
-
-_VERSION = re.compile(r"[a-z][a-z0-9._-]{0,49}")
 
 
 async def roll(plan: Plan, name: str, timeout_s: float, tell: Tell = nobody) -> list[str]:
@@ -50,8 +47,6 @@ async def roll(plan: Plan, name: str, timeout_s: float, tell: Tell = nobody) -> 
 
 async def add_version(plan: Plan, service: str, version: str, timeout_s: float, tell: Tell = nobody) -> list[str]:
     """Start an instance of a version beside those that run, which gets no calls until it is asked to."""
-    if not _VERSION.fullmatch(version):
-        raise FleetError(f"{version!r} is no version; expected a letter, then letters, digits, dots or dashes, as v2")
     if plan.program(service) == TOGETHER:
         raise FleetError(f"{service} runs in {TOGETHER}; a version needs its own process: start without --together")
     if service not in plan.services or service in (FRONT, MESH):

@@ -24,9 +24,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
 
 
-def errors() -> Console:
-    """Standard error."""
-    return Console(stderr=True)
+def say(text: str) -> None:
+    """Print a line as it is."""
+    console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a line that is no result: on standard error."""
+    Console(stderr=True).print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def table(members: Sequence[Member]) -> Table:
