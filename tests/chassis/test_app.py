@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-import chassis.app
+import chassis.tasks
 from chassis.app import App
 from chassis.errors import Unavailable
 from fleet import ports
@@ -107,7 +107,7 @@ async def test_an_instance_waits_for_its_database(tmp_path: Path) -> None:
 async def test_background_work_that_fails_is_logged_and_done_again(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis.app, "AGAIN_S", 0.01)
+    monkeypatch.setattr(chassis.tasks, "AGAIN_S", 0.01)
     tries: list[None] = []
 
     async def work() -> None:
