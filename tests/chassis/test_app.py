@@ -130,7 +130,7 @@ async def test_background_work_that_fails_is_logged_and_done_again(
             own = Stage(stage.postgres_url, stage.nats_url, stack)
             await own.start("catalog", compose)
             await eventually(third_try)
-    failed, waits = (record for record in caplog.records if record.name == "chassis.app")
+    failed, waits = (record for record in caplog.records if record.name == "chassis.tasks")
     assert (failed.levelname, failed.message) == ("ERROR", "background work failed")
     assert failed.exc_info
     assert (waits.levelname, waits.message) == ("WARNING", "background work waits")
