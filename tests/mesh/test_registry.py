@@ -58,8 +58,7 @@ async def test_a_frozen_instance_is_out_soon_and_back_when_it_goes_on(world: Wor
     await world.member(f"{service}/1")
     async with process(world, f"{service}/2") as frozen:
         frozen.send_signal(signal.SIGSTOP)
-        out = await world.reaches(f"{service}/2", UNHEALTHY)
-        assert "DEADLINE_EXCEEDED" in out.reason or "not heard of" in out.reason
+        await world.reaches(f"{service}/2", UNHEALTHY)
         calls = await world.client(service).calls(50)
         assert not calls.errors
         frozen.send_signal(signal.SIGCONT)
@@ -147,13 +146,15 @@ async def test_traffic_is_shown_by_instance(world: World) -> None:
 async def test_the_mesh_is_watched_as_it_changes(world: World) -> None:
     service = world.new_service()
     watch = world.mesh.WatchMesh(pb.WatchMeshRequest())
-    first = await watch.read()
-    assert isinstance(first, pb.WatchMeshResponse)
+    await watch.read()
     await world.members(service, 1)
+    begun, shown = time.perf_counter(), 0
     async with asyncio.timeout(5):
-        async for response in watch:
-            if service in {state.service for state in response.mesh.services if state.instances}:
-                break
+        while shown < 2:
+            response = await watch.read()
+            assert isinstance(response, pb.WatchMeshResponse)
+            shown += any(state.service == service and state.instances for state in response.mesh.services)
+    assert time.perf_counter() - begun < 2.5, "it is sent each second, changed or not"
     watch.cancel()
 
 
