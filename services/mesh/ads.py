@@ -50,7 +50,7 @@ class Subscription:
             if request.response_nonce != self._nonce:
                 return ""  # about an earlier response; one about the latest follows, and has all that this one says
             complaint = self._answered(request)
-        else:
+        elif not self._due:
             self._everything = not request.resource_names and self._type_url in (CLUSTER, LISTENER)
             self._due = True
         names = frozenset(request.resource_names)

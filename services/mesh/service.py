@@ -17,9 +17,9 @@ from chassis.masks import masked
 from chassis.policy import Policy
 from services.mesh.ads import Discovery
 from services.mesh.changes import Changes
-from services.mesh.policies import CHANGEABLE, Policies, service_of
+from services.mesh.domain import CHANGEABLE, service_of, steered
+from services.mesh.policies import Policies
 from services.mesh.registry import LEASE_S, Registry, Stream
-from services.mesh.resources import steered
 
 WATCH_S = 1.0
 MOST_WATCHERS = 100

@@ -242,7 +242,10 @@ class World:
         return [await self.member(f"{service}/{number}", **told) for number in range(1, count + 1)]
 
     def client(self, service: str) -> Client:
-        return Client(self._caller, f"xds:///{service}")
+        return self.plain_client(f"xds:///{service}")
+
+    def plain_client(self, target: str) -> Client:
+        return Client(self._caller, target)
 
     async def policy(self, service: str, **fields: Any) -> pb.Policy:
         request = pb.UpdatePolicyRequest(
