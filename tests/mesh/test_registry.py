@@ -48,7 +48,7 @@ async def test_a_killed_instance_is_out_at_once(world: World) -> None:
         killed.kill()
         begun = time.perf_counter()
         out = await world.reaches(f"{service}/2", UNHEALTHY)
-        assert time.perf_counter() - begun < 1
+        assert time.perf_counter() - begun < 2
         assert out.reason == "it refuses connections"
     await client.until(lambda calls: not calls.errors)
 

@@ -47,13 +47,13 @@ async def test_clients_go_on_while_the_mesh_is_dead_and_catch_up_when_it_is_back
             await eventually(lambda: _stored(database_url, 3))
             mesh.kill()
             await mesh.wait()
-        failed = asyncio.create_task(_failed_during(client, 2.0))
+        failed = asyncio.create_task(_failed_during(client, 1.0))
         await second.leave()  # it would register again, but not in time
         await third.leave()
         added = asyncio.create_task(world.member(f"{service}/4"))
         assert await failed == 0
         async with mesh_process(port, database_url):
-            failed = asyncio.create_task(_failed_during(client, 2.0))
+            failed = asyncio.create_task(_failed_during(client, 1.0))
             await world.reaches(first.name, SERVING)
             state = await world.state(service)
             assert {each.name for each in state.instances} >= {first.name, second.name, third.name}
