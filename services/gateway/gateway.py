@@ -10,6 +10,7 @@ from aiohttp.web import ServerRunner, TCPSite
 from grpc_health.v1 import health
 
 from chassis.clock import Clock
+from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.server import Server
 from chassis.settings import Settings
@@ -51,6 +52,7 @@ class Gateway:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         settings, contract = self._settings, self._contract
+        registration = await stack.enter_async_context(Registration(settings, self._clock, self.resilience))
         upstream = await stack.enter_async_context(Upstream(contract, settings.target, self.resilience))
         most, ratio = settings.max_concurrent_calls, settings.trace_ratio
 
@@ -74,3 +76,5 @@ class Gateway:
         )
         await stack.enter_async_context(server)
         self.grpc_port = server.port
+        registration.begin(server)
+        stack.callback(registration.drain)
