@@ -11,6 +11,8 @@ from mercato.mesh.v1.mesh_pb2 import Fault, Instance, Policy
 from chassis.clock import timestamp
 from chassis.errors import invalid_field
 
+OWN = "mesh"
+"""The name that the mesh itself goes by."""
 CHANGEABLE = ("split", "fault", "max_requests", "drained_instances")
 
 
@@ -53,6 +55,8 @@ def changed(
 
     `methods` and `instances` are those of the service; none means that they are not known.
     """
+    if service_of(update.name) == OWN:  # who calls it as any other service could not take the policy back
+        raise invalid_field("policy.name", "expected another service than the mesh itself")
     result = Policy()
     result.CopyFrom(policy)
     result.name = update.name

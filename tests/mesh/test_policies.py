@@ -109,6 +109,12 @@ async def test_a_service_that_nobody_knows_has_no_policy(mesh: Any) -> None:
         await mesh.UpdatePolicy(update("nobody", max_requests=1))
 
 
+async def test_the_mesh_itself_has_no_policy_as_it_could_be_put_out_of_reach(mesh: Any) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await mesh.UpdatePolicy(update("mesh", fault=pb.Fault(percent=100, abort_code=14)))
+    assert "policy.name" in caught.value.fields
+
+
 async def test_a_fault_may_be_of_one_method(mesh: Any) -> None:
     fault = pb.Fault(percent=50, delay=Duration(nanos=1000), method=CAPTURE)
     assert (await mesh.UpdatePolicy(update(fault=fault))).policy.fault == fault
