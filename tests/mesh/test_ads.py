@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -158,8 +158,10 @@ async def test_what_a_client_refuses_is_shown_with_its_reason(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(composition, "build", _with_what_grpc_does_not_know)
-    await stage.start("mesh")
-    async with open_world(stage.targets["mesh"].removeprefix("ipv4:")) as world:
+    async with AsyncExitStack() as stack:
+        own = Stage(stage.postgres_url, "", stack)
+        await own.start("mesh")
+        world = await stack.enter_async_context(open_world(own.targets["mesh"].removeprefix("ipv4:")))
         service = world.new_service()
         await world.members(service, 1)
         calls = await world.client(service).calls(2, timeout_s=1)

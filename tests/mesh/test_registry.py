@@ -7,15 +7,16 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from mercato.mesh.v1 import mesh_pb2 as pb
 
+from tests.chassis.probe import CATALOG, Probe, serving
 from tests.mesh.world import ENVIRONMENT, ROOT, Member, World
-from tests.stage import eventually
+from tests.stage import Stage, eventually
 
 SERVING, UNHEALTHY, GONE = (
     pb.Instance.STATE_SERVING,
@@ -122,6 +123,16 @@ async def test_an_instance_started_again_elsewhere_takes_its_place_at_once(world
     assert calls.answers
     assert (await world.state(service)).instances[0].version == "v2"
     assert new.served
+
+
+async def test_a_service_of_ours_registers_by_itself_and_is_gone_when_it_ended(world: World, stage: Stage) -> None:
+    async with AsyncExitStack() as stack:
+        own = Stage(stage.postgres_url, "", stack)
+        await own.start("catalog", serving(Probe(CATALOG)), mesh=world.address, version="v7", zone="b", weight=2)
+        shown = await world.reaches("catalog/1", SERVING)
+        assert (shown.version, shown.zone, shown.weight) == ("v7", "b", 2)
+        assert own.targets["catalog"] == f"ipv4:{shown.address}"
+    await world.reaches("catalog/1", GONE, timeout_s=2)
 
 
 async def test_traffic_is_shown_by_instance(world: World) -> None:
