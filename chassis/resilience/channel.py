@@ -25,8 +25,8 @@ from chassis.resilience.callee import Callee
 from chassis.resilience.deadline import Deadline
 from chassis.status import CODES
 
-FULL_TIME = 0.5
-"""A call that had this part of what its method allows, and got no answer, is the callee's failure."""
+FULL_TIME = 0.4
+"""A call that had this part of what its method allows, and no answer, is the callee's failure; else it was in haste."""
 
 Sent = Iterable[tuple[str, str | bytes]]
 
