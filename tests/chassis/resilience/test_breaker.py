@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis.errors import Unavailable
-from chassis.resilience.breaker import CircuitBreaker, CircuitOpen, State
+from chassis.resilience.breaker import CircuitBreaker, CircuitOpen
 from tests.chassis.resilience.ticks import Ticks
 
 
