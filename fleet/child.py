@@ -25,7 +25,10 @@ _NEVER = float("inf")
 
 
 class Child:
-    """A process that `run` makes out of a fork; `wanted` says whether it should be there."""
+    """A process that `run` makes out of a fork; `wanted` says whether it should be there.
+
+    `crashed` is whether the one before ended unasked, `forced` whether it had to be ended by force.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Child:
         self.started_at = 0.0
         self.restarts = 0
         self.forced = False
+        self.crashed = False
         self._run = run
         self._log = log
         self._grace_s = grace_s
@@ -71,7 +75,7 @@ class Child:
         if self.due > time.monotonic():
             return
         if self.pid is None:
-            self._start()
+            self.start()
         else:
             self.kill()
             self.forced = True
@@ -94,13 +98,15 @@ class Child:
         now = time.monotonic()
         delay_s = 0.0 if self._asked else self._backoff.delay_s(lived_s=now - self._born)
         self.restarts += self.wanted
+        self.crashed = not self._asked
         self.pid = None
         self._asked = False
         self._kill_due = _NEVER
         self._start_due = now + delay_s
         return delay_s
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start it now."""
         self._born, self.started_at = time.monotonic(), time.time()
         supervisor = os.getpid()
         # A signal to the fork must not run the handlers, and through them wake the loop, that it still has of ours.

@@ -14,10 +14,10 @@ from typing import Annotated
 
 import typer
 
-from fleet import lifecycle, logs, screen
+from fleet import arguments, lifecycle, logs, rollout, screen
 from fleet import plan as plans
 from fleet.errors import FleetError
-from fleet.plan import Plan
+from fleet.plan import Discovery, Plan
 
 _TIMEOUT_S = 60.0
 _LOG_LINES = 200
@@ -42,29 +42,57 @@ def up(
     together: Annotated[
         bool, typer.Option("--together", help="All services but the gateway in one process, without a network between.")
     ] = False,
+    discovery: Annotated[
+        Discovery | None,
+        typer.Option(
+            help="How services find each other: by the mesh (the default), or at fixed addresses without one."
+        ),
+    ] = None,
+    version: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE=VERSION", help="Beside what runs, one instance of another version. Repeatable."),
+    ] = None,
     timeout_s: Timeout = _TIMEOUT_S,
 ) -> None:
     """Start the suite in the background; return when every instance serves.
 
     The gateway's ports are those asked for, here or by MERCATO_HTTP_PORT and MERCATO_GRPC_PORT; else 8080 and 9090
     where they are free. MERCATO_POSTGRES_URL (an admin's) and MERCATO_NATS_URL replace the engines brought along.
+    MERCATO_DISCOVERY is the same as `--discovery`.
+
+    `--version orders=v2` starts one more instance of orders, also while the suite is up. It says it is v2, runs the
+    code as it is in the tree now, and gets no call until `mercato mesh split` or `mercato canary` gives it some.
+    Instances that run keep the code they have, and come back with it after a crash; only one that was itself started
+    on code changed since the suite came up comes back with the code as it is then. Take v2 away with
+    `mercato scale orders/v2=0`.
 
     - `mercato up`
     - `mercato up --http-port 8000`
     - `mercato up --together`
+    - `mercato up --version orders=v2`
+    - `mercato up --discovery static`
     - `MERCATO_LOG_LEVEL=DEBUG mercato up`
     """
     root, home = plans.locate(os.environ, Path.cwd())
 
     def make_plan() -> Plan:
-        return plans.make(root, home, os.environ, http_port=http_port, grpc_port=grpc_port, together=together)
+        return plans.make(
+            root, home, os.environ, http_port=http_port, grpc_port=grpc_port, together=together, discovery=discovery
+        )
 
+    versions = [_pair(text, "SERVICE=VERSION, such as orders=v2") for text in version or ()]
+    for _, name in versions:
+        arguments.version(name)
     began = time.monotonic()
-    started = asyncio.run(lifecycle.up(home, make_plan, timeout_s))
+    started = asyncio.run(lifecycle.up(home, make_plan, timeout_s, screen.warn))
     ready = f"Ready in {time.monotonic() - began:.1f} s" if started else "Already up"
     plan = Plan.load(home)
     if together and not plan.together:
         raise FleetError("the suite is up with a process for each service; end that first with `mercato down`")
+    if discovery and (discovery is Discovery.MESH) != bool(plan.mesh_address):
+        raise FleetError("the suite is up with another way of discovery; end that first with `mercato down`")
+    for service, name in versions:
+        asyncio.run(rollout.add_version(plan, service, name, timeout_s, screen.say))
     members = asyncio.run(lifecycle.members(plan))
     console = screen.console()
     console.print(screen.table(members))
@@ -75,7 +103,7 @@ def up(
 def down(timeout_s: Timeout = _TIMEOUT_S) -> None:
     """End the suite, the gateway first and the engines last; leave no process behind."""
     _, home = plans.locate(os.environ, Path.cwd())
-    _say("\n".join(lifecycle.down(home, timeout_s)) or "Nothing was running.")
+    screen.say("\n".join(lifecycle.down(home, timeout_s)) or "Nothing was running.")
 
 
 def ps(as_json: Json = False) -> None:
@@ -116,48 +144,66 @@ def scale(
     counts: Annotated[list[str], typer.Argument(metavar="SERVICE=N...", help="How many instances of which service.")],
     timeout_s: Timeout = _TIMEOUT_S,
 ) -> None:
-    """Run so many instances of a service; return when all of them serve.
+    """Run so many instances of a service; return when all of them serve and get calls.
+
+    Those that go are drained first. Where two versions run, say of which.
 
     - `mercato scale orders=3 catalog=2`
     - `mercato scale orders=1`
+    - `mercato scale orders/v2=0`
     """
-    names = asyncio.run(lifecycle.scale(_plan(), dict(_count(text) for text in counts), timeout_s))
-    _say(f"Serving: {', '.join(names) or 'none of these'}")
+    names = asyncio.run(lifecycle.scale(_plan(), dict(_count(text) for text in counts), timeout_s, screen.warn))
+    screen.say(f"Serving: {', '.join(names) or 'none of these'}")
 
 
-def restart(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
+def restart(
+    name: Name,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="Fail no call: where one runs alone, another comes beside it first.")
+    ] = False,
+    timeout_s: Timeout = _TIMEOUT_S,
+) -> None:
     """End gently and start again, one instance after the other, with the service's code as it is now.
 
     - `mercato restart orders`
     - `mercato restart orders/2`
+    - `mercato restart orders --rolling`
     """
-    _say(f"Started again: {', '.join(asyncio.run(lifecycle.restart(_plan(), name, timeout_s)))}")
+    if rolling:
+        names = asyncio.run(rollout.roll(_plan(), name, timeout_s, screen.say))
+    else:
+        names = asyncio.run(lifecycle.restart(_plan(), name, timeout_s, screen.warn))
+    screen.say(f"Started again: {', '.join(names)}")
 
 
 def kill(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
-    """Crash something with SIGKILL and see it come back.
+    """Crash something with SIGKILL and see it come back, with the code it had.
 
     - `mercato kill orders`
     - `mercato kill orders/2`
     - `mercato kill postgres`
     """
     began = time.monotonic()
-    names = asyncio.run(lifecycle.kill(_plan(), name, timeout_s))
-    _say(f"Killed {', '.join(names)}; back after {time.monotonic() - began:.2f} s")
+    names = asyncio.run(lifecycle.kill(_plan(), name, timeout_s, screen.warn))
+    screen.say(f"Killed {', '.join(names)}; back after {time.monotonic() - began:.2f} s")
 
 
 def _plan() -> Plan:
     return Plan.load(plans.locate(os.environ, Path.cwd())[1])
 
 
-def _say(text: str) -> None:
-    screen.console().print(text, highlight=False, markup=False, soft_wrap=True)
+def _pair(text: str, expected: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not (name and value):
+        raise typer.BadParameter(f"{text!r}: expected {expected}")
+    return name, value
 
 
 def _count(text: str) -> tuple[str, int]:
-    service, _, count = text.partition("=")
-    if not service or not (count.isascii() and count.isdigit()):
-        raise typer.BadParameter(f"{text!r}: expected SERVICE=N, such as orders=3")
+    expected = "SERVICE=N, such as orders=3"
+    service, count = _pair(text, expected)
+    if not (count.isascii() and count.isdigit()):
+        raise typer.BadParameter(f"{text!r}: expected {expected}")
     return service, int(count)
 
 

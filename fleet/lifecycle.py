@@ -9,22 +9,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from fleet import control, databases, health, logs, ports, processes
+from fleet import control, databases, health, logs, processes
 from fleet.errors import FleetError
-from fleet.plan import Plan
+from fleet.plan import MESH, Plan
+from fleet.readiness import ENGINES, Tell, address, children, nobody, until_ready
 from fleet.waiting import until
 
-_WATCH_S = 0.2
-_HOPELESS_AFTER_RESTARTS = 3
 _LOG_LINES = 15
-_ENGINES = {"postgres": 5432, "nats": 4222}  # and their usual ports
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,11 @@ class Member:
     restarts: int
     uptime_s: float
     pss_bytes: int
+    version: str = ""
     within: str = ""
 
 
-async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float) -> bool:
+async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float, tell: Tell = nobody) -> bool:
     """Start a fleet, or what is missing of it, and return when every instance serves; False when it ran already."""
     with _alone(home):
         started = not _runs(home)
@@ -56,14 +54,13 @@ async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float) -> boo
             _start_supervisor(plan)
         plan = Plan.load(home)
         deadline = time.monotonic() + timeout_s
-        await until_ready(plan, _ENGINES, deadline)
-        await databases.provide(plan.postgres_url, [plan.database_url(service) for service in plan.services])
-        children = _children(home)
-        present = {child["name"].partition("/")[0] for child in children}
+        await until_ready(plan, ENGINES, deadline, tell)
+        running = children(plan)
+        present = {child["name"].partition("/")[0] for child in running}
         missing = [program for program in plan.programs if program not in present]
-        wanted = control.call(home, "scale", counts=dict.fromkeys(missing, 1))
-        staying = [child["name"] for child in children if child["state"] != "stopping"]
-        await until_ready(plan, [*staying, *wanted], deadline)
+        wanted = await _start(plan, missing, deadline, tell)
+        staying = [child["name"] for child in running if child["state"] != "stopping"]
+        await until_ready(plan, [*staying, *wanted], deadline, tell)
     return started
 
 
@@ -79,86 +76,69 @@ def down(home: Path, timeout_s: float) -> list[str]:
         return steps + [f"killed {process.pid}, a leftover" for process in processes.end_leftovers(home)]
 
 
-async def scale(plan: Plan, counts: dict[str, int], timeout_s: float) -> list[str]:
-    """Run so many instances of each service; returns the names of all of them when they serve."""
+async def scale(plan: Plan, counts: dict[str, int], timeout_s: float, tell: Tell = nobody) -> list[str]:
+    """Run so many instances of each service, or version as `orders/v2`; returns their names when they serve."""
     names = control.call(plan.home, "scale", counts=counts)
-    await until_ready(plan, names, time.monotonic() + timeout_s)
+    await until_ready(plan, names, time.monotonic() + timeout_s, tell)
     return list(names)
 
 
-async def restart(plan: Plan, name: str, timeout_s: float) -> list[str]:
+async def restart(plan: Plan, name: str, timeout_s: float, tell: Tell = nobody) -> list[str]:
     """End gently and start again a process, or all instances of a service, one after the other."""
     program = plan.program(name)
-    names = [child["name"] for child in _children(plan.home) if child["name"].startswith(f"{program}/")] or [program]
+    names = [child["name"] for child in children(plan) if child["name"].startswith(f"{program}/")] or [program]
     for each in names:
-        await _replace(plan, "restart", each, timeout_s)
+        await _replace(plan, "restart", each, timeout_s, tell)
     return names
 
 
-async def kill(plan: Plan, name: str, timeout_s: float) -> list[str]:
+async def kill(plan: Plan, name: str, timeout_s: float, tell: Tell = nobody) -> list[str]:
     """End by force, as a crash would, and return when what came in its place is ready."""
-    return await _replace(plan, "kill", name, timeout_s)
+    return await _replace(plan, "kill", name, timeout_s, tell)
+
+
+async def until_gone(plan: Plan, name: str, timeout_s: float) -> None:
+    """Return when there is no such process any more; FleetError after the time."""
+
+    async def gone() -> bool:
+        return all(child["name"] != name for child in children(plan))
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            await until(gone)
+    except TimeoutError:
+        raise FleetError(f"{name} did not end within {timeout_s:.0f} s; see `mercato ps`") from None
 
 
 async def members(plan: Plan) -> list[Member]:
     """Every process that runs or should, the supervisor first; after a shared one, the instances within it."""
     status = control.call(plan.home, "status")
-    children = [{"name": "supervisor", "state": "running", "restarts": 0, **status["supervisor"]}, *status["children"]]
-    return list(chain.from_iterable(await asyncio.gather(*(_members(plan, child) for child in children))))
+    supervisor = {"name": "supervisor", "state": "running", "restarts": 0, "version": "", **status["supervisor"]}
+    shown = [supervisor, *status["children"]]
+    return list(chain.from_iterable(await asyncio.gather(*(_members(plan, child) for child in shown))))
 
 
-async def until_ready(plan: Plan, names: Iterable[str], deadline: float) -> None:
-    """Return when all these processes answer; FleetError with the end of its log where one will not.
-
-    `deadline` is on the monotonic clock. A process that ended three times meanwhile is given up early.
-    """
-    waiting = {asyncio.create_task(_until_answers(plan, name)): name for name in names}
-    restarts = {child["name"]: child["restarts"] for child in _children(plan.home)}
-    try:
-        while waiting:
-            done, _ = await asyncio.wait(waiting, timeout=_WATCH_S)
-            for task in done:
-                del waiting[task]
-                task.result()
-            for child in _children(plan.home) if waiting else ():
-                ended = child["restarts"] - restarts.get(child["name"], 0)
-                if child["name"] in waiting.values() and ended >= _HOPELESS_AFTER_RESTARTS:
-                    raise _not_ready(plan, child["name"], f"ended {ended} times")
-            if waiting and time.monotonic() > deadline:
-                raise _not_ready(plan, next(iter(waiting.values())), "did not answer in time")
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+async def _start(plan: Plan, programs: list[str], deadline: float, tell: Tell) -> list[str]:
+    """Start one process of each of these programs; the mesh first, as channels wait 1 s where it is not there yet."""
+    urls = {service: plan.database_url(service) for service in plan.services}
+    first: list[str] = []
+    if MESH in programs:
+        await databases.provide(plan.postgres_url, [urls.pop(MESH)])
+        first = control.call(plan.home, "scale", counts={MESH: 1})
+    await databases.provide(plan.postgres_url, urls.values())
+    await until_ready(plan, first, deadline, tell)
+    counts = {program: 1 for program in programs if program != MESH}
+    return [*first, *control.call(plan.home, "scale", counts=counts)]
 
 
-async def _until_answers(plan: Plan, name: str) -> None:
-    if instances := plan.hosted(name):
-        await asyncio.gather(*(health.until_serving(plan.slot(instance).address) for instance in instances))
-    elif name == "postgres":
-        await until(lambda: databases.answers(plan.postgres_url))
-    else:
-        host, _, port = _address(plan, name).rpartition(":")
-        await until(lambda: ports.listens(host, int(port)))
-
-
-def _address(plan: Plan, name: str) -> str:
-    if name in plan.hosted(name):
-        return plan.slot(name).address
-    if name not in _ENGINES:
-        return ""
-    url = urlsplit((plan.postgres_url if name == "postgres" else plan.nats_url).partition(",")[0])
-    return f"{url.hostname}:{url.port or _ENGINES[name]}"
-
-
-async def _replace(plan: Plan, do: str, name: str, timeout_s: float) -> list[str]:
+async def _replace(plan: Plan, do: str, name: str, timeout_s: float, tell: Tell) -> list[str]:
     """Have processes ended, and return their names when others are ready in their places."""
-    before = {child["name"]: child["pid"] for child in _children(plan.home)}
+    before = {child["name"]: child["pid"] for child in children(plan)}
     names: list[str] = control.call(plan.home, do, name=name)
     deadline = time.monotonic() + timeout_s
 
     async def replaced() -> bool:
-        now = {child["name"]: child["pid"] for child in _children(plan.home)}
+        now = {child["name"]: child["pid"] for child in children(plan)}
         return all(now[each] not in (None, before[each]) for each in names)
 
     try:
@@ -166,7 +146,7 @@ async def _replace(plan: Plan, do: str, name: str, timeout_s: float) -> list[str
             await until(replaced)
     except TimeoutError:
         raise FleetError(f"{name} was not replaced within {timeout_s:.0f} s; see `mercato ps`") from None
-    await until_ready(plan, names, deadline)
+    await until_ready(plan, names, deadline, tell)
     return names
 
 
@@ -178,23 +158,21 @@ async def _members(plan: Plan, child: dict[str, Any]) -> list[Member]:
         name=name,
         state=child["state"],
         pid=pid,
-        address=_address(plan, name),
+        address=address(plan, name),
         health=next((each for each in healths if each != health.SERVING), health.SERVING) if healths else "",
         restarts=child["restarts"],
         uptime_s=time.time() - child["started_at"] if pid else 0.0,
-        pss_bytes=processes.pss_bytes(pid, with_children=name in _ENGINES) if pid else 0,
+        pss_bytes=processes.pss_bytes(pid, with_children=name in ENGINES) if pid else 0,
+        version=child["version"],
     )
     within = [
-        Member(instance, child["state"], None, plan.slot(instance).address, each, 0, 0.0, 0, within=name)
+        Member(
+            instance, child["state"], None, plan.slot(instance).address, each, 0, 0.0, 0, child["version"], within=name
+        )
         for instance, each in zip(instances, healths, strict=True)
         if instance != name
     ]
     return [process, *within]
-
-
-def _children(home: Path) -> list[dict[str, Any]]:
-    children: list[dict[str, Any]] = control.call(home, "status")["children"]
-    return children
 
 
 def _runs(home: Path) -> bool:
@@ -218,14 +196,6 @@ def _start_supervisor(plan: Plan) -> None:
         )
     if ended.returncode != 0:
         raise FleetError(f"the supervisor could not start; the end of {log}:\n{logs.last(log, _LOG_LINES)}")
-
-
-def _not_ready(plan: Plan, name: str, what: str) -> FleetError:
-    log = plan.home / "logs" / f"{name.replace('/', '-')}.log"
-    end = logs.last(log, _LOG_LINES)
-    why = f"the end of {log}:\n{end}" if end else "it wrote no log"
-    address = _address(plan, name)
-    return FleetError(f"{name} {f'at {address} ' if address else ''}{what}; {why}")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,15 +20,26 @@ from fleet import nats, ports, postgres
 from fleet.errors import FleetError
 
 SLOTS = 4
-"""How many instances of one service can run: clients are told all their addresses from the start."""
+"""How many instances of one service can run."""
 
 FRONT = "gateway"
 """The service that people and programs outside call, at ports they know."""
 
 FRONT_HTTP_PORT, FRONT_GRPC_PORT = 8080, 9090
 
+MESH = "mesh"
+"""The service that tells all others where they find each other. There is one instance of it."""
+
 TOGETHER = "together"
-"""The process that runs all services but the front, in the layout of that name."""
+"""The process that runs all services but the front and the mesh, in the layout of that name."""
+
+
+class Discovery(StrEnum):
+    """How services find each other."""
+
+    MESH = "mesh"
+    STATIC = "static"
+
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FILE = "fleet.json"
@@ -52,7 +64,7 @@ class Plan:
     """One fleet. `root` holds `services/`, `home` its state; an engine without a port is somebody else's.
 
     `grace_s` is how long an instance may take to end. `together` is its layout: one process for all services but the
-    front, or else one for each.
+    front and the mesh, or else one for each. Without a mesh among its services, their addresses are fixed.
     """
 
     root: Path
@@ -64,6 +76,8 @@ class Plan:
     postgres_port: int | None = None
     nats_port: int | None = None
     together: bool = False
+    version: str = "v1"
+    zone: str = "local"
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -75,14 +89,13 @@ class Plan:
         """What can be run, several times over: by name, the services that each of its processes hosts."""
         if not self.together:
             return {service: (service,) for service in self.services}
-        return {
-            name: services
-            for name, services in (
-                (FRONT, tuple(service for service in self.services if service == FRONT)),
-                (TOGETHER, tuple(service for service in self.services if service != FRONT)),
-            )
-            if services
-        }
+        apart = {service: (service,) for service in self.services if service in (FRONT, MESH)}
+        rest = tuple(service for service in self.services if service not in apart)
+        return apart | ({TOGETHER: rest} if rest else {})
+
+    def most(self, program: str) -> int:
+        """How many processes of a program there can be."""
+        return 1 if program == MESH else SLOTS
 
     def hosted(self, process: str) -> tuple[str, ...]:
         """The instances in a process: `orders/1` in `orders/1`, or it and others in `together/1`; none in an engine."""
@@ -109,20 +122,33 @@ class Plan:
         host = admin.netloc.rpartition("@")[2]
         return urlunsplit(admin._replace(netloc=f"{role}:{password}@{host}", path=f"/{role}"))
 
-    def environment(self, instance: str) -> dict[str, str]:
-        """What an instance, named as `orders/1`, is told."""
+    @property
+    def mesh_address(self) -> str:
+        """Where the mesh listens; empty where there is none."""
+        return self.slot(f"{MESH}/1").address if MESH in self.slots else ""
+
+    def environment(self, instance: str, version: str = "") -> dict[str, str]:
+        """What an instance, named as `orders/1`, is told; without a version it is the usual one."""
         slot = self.slot(instance)
-        targets = {service: "ipv4:" + ",".join(slot.address for slot in slots) for service, slots in self.slots.items()}
         return {
             "MERCATO_INSTANCE": instance,
+            "MERCATO_VERSION": version or self.version,
+            "MERCATO_ZONE": self.zone,
             "MERCATO_HOST": ports.LOOPBACK,
             "MERCATO_PORT": str(slot.port),
             "MERCATO_METRICS_PORT": str(slot.metrics_port),
             "MERCATO_HTTP_PORT": str(slot.http_port),
             "MERCATO_DATABASE_URL": self.database_url(instance.partition("/")[0]),
             "MERCATO_NATS_URL": self.nats_url,
-            "MERCATO_TARGETS": ";".join(f"{service}={target}" for service, target in targets.items()),
+            "MERCATO_MESH": self.mesh_address,
+            "MERCATO_TARGETS": "" if self.mesh_address else self._fixed_targets(),
         }
+
+    def _fixed_targets(self) -> str:
+        """All addresses that each service could have: clients balance over those that answer."""
+        return ";".join(
+            f"{service}=ipv4:" + ",".join(slot.address for slot in slots) for service, slots in self.slots.items()
+        )
 
     def save(self) -> None:
         """Keep it in its home, readable by its owner alone: it holds the admin's password."""
@@ -159,9 +185,12 @@ def make(
     http_port: int | None = None,
     grpc_port: int | None = None,
     together: bool = False,
+    discovery: Discovery | None = None,
 ) -> Plan:
     """Plan a new fleet: ports that are free now, the front's as asked for, engines of our own unless told of others."""
-    services = [folder.name for folder in _service_folders(root)]
+    found = [folder.name for folder in _service_folders(root)]
+    by_mesh = (discovery or _discovery(environment)) is Discovery.MESH
+    services = [name for name in found if by_mesh or name != MESH]
     if not services:
         raise FleetError(f"found no services: expected {root}/services/<name>/__main__.py")
     if wrong := [name for name in services if not _NAME.fullmatch(name)]:
@@ -193,11 +222,20 @@ def make(
         postgres_port=postgres_port,
         nats_port=nats_port,
         together=together,
+        version=settings.version,
+        zone=environment.get("MERCATO_ZONE") or "local",
     )
 
 
 def _service_folders(root: Path) -> list[Path]:
     return sorted(main.parent for main in root.glob("services/*/__main__.py"))
+
+
+def _discovery(environment: Mapping[str, str]) -> Discovery:
+    text = environment.get("MERCATO_DISCOVERY") or Discovery.MESH
+    if text not in list(Discovery):
+        raise FleetError(f"MERCATO_DISCOVERY is {text!r}; expected one of {', '.join(Discovery)}")
+    return Discovery(text)
 
 
 def _front_port(variable: str, asked: int | None, environment: Mapping[str, str], default: int) -> int | None:

@@ -24,11 +24,22 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
 
 
+def say(text: str) -> None:
+    """Print a line as it is."""
+    console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a line that is no result: on standard error."""
+    Console(stderr=True).print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
 def table(members: Sequence[Member]) -> Table:
     """One row a process, and one for each instance that shares it."""
     rows = Table(box=None, pad_edge=False)
     rows.add_column("process")
     rows.add_column("address")
+    rows.add_column("version")
     rows.add_column("health")
     for title in ("pid", "restarts", "uptime", "memory"):
         rows.add_column(title, justify="right")
@@ -36,11 +47,12 @@ def table(members: Sequence[Member]) -> Table:
         state = member.health if member.health and member.state == "running" else member.state
         health = Text(state, style=_STYLES.get(state, "red"))
         if member.within:
-            rows.add_row(f"  {member.name}", member.address, health)
+            rows.add_row(f"  {member.name}", member.address, member.version, health)
             continue
         rows.add_row(
             member.name,
             member.address,
+            member.version,
             health,
             str(member.pid or ""),
             str(member.restarts),

@@ -23,11 +23,11 @@ from typing import Any
 from fleet import control, logs, nats, postgres
 from fleet.child import HANDLED, Child
 from fleet.errors import FleetError
-from fleet.plan import FRONT, SLOTS, TOGETHER, Plan
+from fleet.instance import Instance
+from fleet.plan import FRONT, MESH, TOGETHER, Plan
 from fleet.warm import Warm
 
 _ENGINE_GRACE_S = 10.0
-_SPARE_GRACE_S = 1.0
 _TIDY_EVERY_S = 10.0
 
 
@@ -38,7 +38,11 @@ class Supervisor:
         self._plan = plan
         self._warm = Warm(plan.root)
         self._engines = _engines(plan)
-        self._instances = _instances(plan, self._warm)
+        self._instances = [
+            Instance(plan, self._warm, f"{program}/{number}")
+            for program in plan.programs
+            for number in range(1, plan.most(program) + 1)
+        ]
         self._children = {child.name: child for child in (*self._engines, *self._instances)}
         self._started_at = time.time()
         self._tidy_due = 0.0
@@ -94,11 +98,12 @@ class Supervisor:
             _say(level, f"{child.name} (pid {pid}) ended with code {os.waitstatus_to_exitcode(status)}{then}")
 
     def _end(self, selector: selectors.BaseSelector) -> list[str]:
-        """End the front, so that nothing new comes in, then the services, then the engines; says what it did."""
-        front = [child for child in self._instances if child.name.startswith(f"{FRONT}/")]
-        services = [child for child in self._instances if child not in front]
+        """End the front, so that nothing new comes in, the services, their mesh, the engines; says what it did."""
+        front = [child for child in self._instances if child.program == FRONT]
+        mesh = [child for child in self._instances if child.program == MESH]
+        services = [child for child in self._instances if child not in (*front, *mesh)]
         steps: list[str] = []
-        for group in (front, services, self._engines):
+        for group in (front, services, mesh, self._engines):
             for child in group:
                 child.wanted = False
                 child.stop()
@@ -131,6 +136,7 @@ class Supervisor:
             "scale": self.scale,
             "restart": self.restart,
             "kill": self.kill,
+            "retire": self.retire,
         }
         if do not in commands:
             raise FleetError(f"unknown command {do!r}; expected one of {', '.join(commands)}, down")
@@ -145,6 +151,7 @@ class Supervisor:
                 "pid": child.pid,
                 "restarts": child.restarts,
                 "started_at": child.started_at,
+                "version": child.version if isinstance(child, Instance) else "",
             }
             for child in self._children.values()
             if child.state != "down"
@@ -152,22 +159,42 @@ class Supervisor:
         return {"supervisor": {"pid": os.getpid(), "started_at": self._started_at}, "children": children}
 
     def scale(self, counts: dict[str, int]) -> list[str]:
-        """Want so many processes of each program; returns the names of those then wanted."""
-        for program, count in counts.items():
+        """Want so many processes of each program, or of one version of it as `orders/v2`; returns their names."""
+        for name, count in counts.items():
+            program = name.partition("/")[0]
             if program not in self._plan.programs:
                 if program in self._plan.services:
                     raise FleetError(f"{program} runs in {TOGETHER}; scale that: {TOGETHER}={count}")
                 raise FleetError(f"unknown service {program!r}; expected one of {', '.join(self._plan.programs)}")
-            if not 0 <= count <= SLOTS:
-                raise FleetError(f"{program}={count}: expected 0 to {SLOTS} instances")
-        wanted = []
-        for program, count in counts.items():
-            for child in self._named(program):
-                child.wanted = int(child.name.rpartition("/")[2]) <= count
-                if child.wanted:
-                    wanted.append(child.name)
-                else:
-                    child.stop()
+            if not 0 <= count <= self._plan.most(program):
+                raise FleetError(f"{name}={count}: expected {_range(self._plan.most(program))}")
+        runs = {child: child.version for child in self._instances if child.wanted}
+        wanted = [child for name, count in counts.items() for child in self._place(name, count, runs)]
+        for child in self._instances:
+            child.wanted = child in runs
+            if child.wanted:
+                child.version = runs[child]
+            else:
+                child.stop()
+        return [child.name for child in wanted]
+
+    def _place(self, name: str, count: int, runs: dict[Instance, str]) -> list[Instance]:
+        """Have so many run in `runs`, which says what runs in which version; returns these."""
+        program, _, version = name.partition("/")
+        places = [child for child in self._instances if child.program == program]
+        versions = sorted({runs[child] for child in places if child in runs})
+        if not version and len(versions) > 1:
+            which = " or ".join(f"{program}/{each}={count}" for each in versions)
+            raise FleetError(f"{program} runs {' and '.join(versions)}; say of which: {which}")
+        version = version or next(iter(versions), self._plan.version)
+        ours = [child for child in places if runs.get(child) == version]
+        free = [child for child in places if child not in runs]
+        if count > len(ours) + len(free):
+            raise FleetError(f"{name}={count}: {program} has {len(places)} places, and {len(free)} of them are free")
+        for child in ours[count:]:
+            del runs[child]
+        wanted = [*ours[:count], *free[: max(count - len(ours), 0)]]
+        runs.update(dict.fromkeys(wanted, version))
         return wanted
 
     def restart(self, name: str) -> list[str]:
@@ -182,6 +209,14 @@ class Supervisor:
         running = self._running(name)
         for child in running:
             child.kill()
+        return [child.name for child in running]
+
+    def retire(self, name: str) -> list[str]:
+        """End gently, for good, what has this name; returns the names of the processes."""
+        running = self._running(name)
+        for child in running:
+            child.wanted = False
+            child.stop()
         return [child.name for child in running]
 
     def _named(self, name: str) -> list[Child]:
@@ -228,23 +263,10 @@ def _engine(plan: Plan, name: str, run: partial[Any], stop_signal: signal.Signal
     return Child(name, run, log=log, grace_s=_ENGINE_GRACE_S, stop_signal=stop_signal)
 
 
-def _instances(plan: Plan, warm: Warm) -> list[Child]:
-    return [
-        Child(
-            name := f"{program}/{number}",
-            _runner(plan, warm, name),
-            log=plan.home / "logs" / f"{program}-{number}.log",
-            grace_s=plan.grace_s + _SPARE_GRACE_S,
-        )
-        for program in plan.programs
-        for number in range(1, SLOTS + 1)
-    ]
-
-
-def _runner(plan: Plan, warm: Warm, process: str) -> Callable[[], None]:
-    told = {instance.partition("/")[0]: plan.environment(instance) for instance in plan.hosted(process)}
-    program = process.partition("/")[0]
-    return warm.runner(program, told[program]) if program in told else warm.runner_together(process, told)
+def _range(most: int) -> str:
+    if most == 1:
+        return "0 or 1: there is one mesh, and while it is away the others go on with what it told them last"
+    return f"0 to {most} instances"
 
 
 def _say(level: str, message: str) -> None:

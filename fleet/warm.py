@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -40,45 +40,40 @@ class Warm:
         gc.freeze()  # so that collections in the forks do not write to, and thereby copy, the shared pages
         return failed
 
-    def runner(self, service: str, environment: dict[str, str]) -> Callable[[], None]:
-        """What a fork does to become an instance of the service."""
+    def become(self, service: str, environment: Mapping[str, str], *, anew: bool) -> None:
+        """In a fork: be an instance of the service, which is told this, until it ends.
 
-        def run() -> None:
-            os.environ.update(environment)
-            sys.argv = [_module(service)]
-            self._prepare()
-            importlib.import_module(_module(service)).main()
+        `anew` is with the code as it is now, else as it was when it was preloaded.
+        """
+        os.environ.update(environment)
+        sys.argv = [_module(service)]
+        self._prepare(anew)
+        importlib.import_module(_module(service)).main()
 
-        return run
+    def become_together(self, process: str, environments: Mapping[str, Mapping[str, str]], *, anew: bool) -> None:
+        """In a fork: be an instance of each of several services, which are told each its own."""
+        self._prepare(anew)
+        from chassis.app import run_together
+        from chassis.settings import Settings
 
-    def runner_together(self, process: str, environments: Mapping[str, Mapping[str, str]]) -> Callable[[], None]:
-        """What a fork does to become an instance of each of several services, which are told each its own."""
+        hosted = [
+            (
+                Settings.from_environment(service, {**os.environ, **told}),
+                importlib.import_module(_module(service)).compose,
+            )
+            for service, told in environments.items()
+        ]
+        first, _ = hosted[0]
+        run_together(replace(first, service=process.partition("/")[0], instance=process), hosted)
 
-        def run() -> None:
-            self._prepare()
-            from chassis.app import run_together
-            from chassis.settings import Settings
+    def changed(self) -> bool:
+        """Whether code is newer than what was preloaded."""
+        return any(_changed_at(module) > self._imported_at for module in _of_rooms())
 
-            hosted = [
-                (
-                    Settings.from_environment(service, {**os.environ, **told}),
-                    importlib.import_module(_module(service)).compose,
-                )
-                for service, told in environments.items()
-            ]
-            first, _ = hosted[0]
-            run_together(replace(first, service=process.partition("/")[0], instance=process), hosted)
-
-        return run
-
-    def _prepare(self) -> None:
+    def _prepare(self, anew: bool) -> None:
         if hasattr(os, "SCHED_BATCH"):  # fewer thread switches: 13 % less CPU a call
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        self._forget_changed_code()
-
-    def _forget_changed_code(self) -> None:
-        """Forget what was imported when a file of it is newer, so that a restart runs the code as it is now."""
-        if any(_changed_at(module) > self._imported_at for module in _of_rooms()):
+        if anew:
             for module in _of_rooms():
                 del sys.modules[module.__name__]
 

@@ -1,0 +1,137 @@
+"""How the mesh looks on a terminal; without one the same text has no colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+from mercato.mesh.v1.mesh_pb2 import CircuitBreaker, ClientConfig, Fault, Instance, Mesh, Policy, Vitals
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_BAR_WIDTH = 10
+_STATES = {
+    Instance.STATE_SERVING: ("SERVING", "green"),
+    Instance.STATE_DRAINING: ("DRAINING", "yellow"),
+    Instance.STATE_UNHEALTHY: ("UNHEALTHY", "red"),
+}
+_ANSWERS = {
+    ClientConfig.STATE_SENT: ("sent", "yellow"),
+    ClientConfig.STATE_ACKED: ("ACK", "green"),
+    ClientConfig.STATE_NACKED: ("NACK", "red"),
+}
+_TYPES = ("Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment")
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def view(mesh: Mesh, note: str = "") -> Group:
+    """All of it: instances, policies, clients; below them a note."""
+    parts: list[RenderableType] = [_instances(mesh)]
+    policies = [(service.service, words(service.policy)) for service in mesh.services if words(service.policy)]
+    if policies:
+        parts += [Text("\nPolicies", style="bold")]
+        parts += [Text.assemble((f"{service:14} ", "cyan"), said) for service, said in policies]
+    if mesh.clients:
+        parts += [Text("\nClients, and what each was last sent", style="bold"), _clients(mesh), *_refusals(mesh)]
+    return Group(*parts, *([Text(f"\n{note}", style="yellow")] if note else []))
+
+
+def words(policy: Policy) -> str:
+    """A policy as a person says it; empty where nothing is set."""
+    return "; ".join(_words(policy))
+
+
+def _words(policy: Policy) -> Iterator[str]:
+    total = sum(share.weight for share in policy.split)
+    if policy.split:
+        shares = (f"{share.version} {100 * share.weight / total if total else 0:.4g} %" for share in policy.split)
+        yield f"calls go to {', '.join(shares)}"
+    if policy.HasField("fault"):
+        yield _fault(policy.fault)
+    if policy.max_requests:
+        yield f"at most {policy.max_requests} calls of each client under way"
+    if policy.drained_instances:
+        yield f"no new calls to {', '.join(policy.drained_instances)}"
+
+
+def _fault(fault: Fault) -> str:
+    method = f" of {fault.method.rpartition('/')[2]}" if fault.method else ""
+    delay_s = fault.delay.ToTimedelta().total_seconds()
+    waits = f"wait {delay_s * 1000:.4g} ms" if delay_s else ""
+    refused = f"are refused with {_CODES.get(fault.abort_code, fault.abort_code)}" if fault.abort_code else ""
+    return f"{fault.percent:.4g} % of calls{method} {' and '.join(filter(None, (waits, refused)))}"
+
+
+def _instances(mesh: Mesh) -> Table:
+    rows = Table(box=None, pad_edge=False)
+    for title in ("service", "instance", "version", "zone", "state"):
+        rows.add_column(title)
+    for title in ("calls/s", "share", "in flight", "limit", "failed", "shed", "retries"):
+        rows.add_column(title, justify="right")
+    rows.add_column("open breakers")
+    for service in mesh.services:
+        if not service.instances:
+            rows.add_row(service.service, Text("none", style="dim"))
+        for number, instance in enumerate(service.instances):
+            rows.add_row(
+                "" if number else service.service,
+                instance.name,
+                instance.version,
+                instance.zone,
+                _state(instance),
+                f"{instance.calls_per_second:.1f}",
+                _bar(instance.traffic_share),
+                *_load(instance.vitals),
+                _breakers(instance.vitals),
+            )
+    return rows
+
+
+def _state(instance: Instance) -> Text:
+    name, style = _STATES.get(instance.state, ("unknown", "red"))
+    return Text.assemble((name, style), (f" {instance.reason}" if instance.reason else "", "dim"))
+
+
+def _bar(share: float) -> Text:
+    full = round(min(max(share, 0.0), 1.0) * _BAR_WIDTH)
+    return Text.assemble(("█" * full, "cyan"), ("░" * (_BAR_WIDTH - full), "dim"), f" {share:4.0%}")
+
+
+def _load(vitals: Vitals) -> tuple[str, ...]:
+    limit = str(vitals.concurrency_limit) if vitals.concurrency_limit else ""
+    retries = f"{vitals.retries}" + (f" (+{vitals.retries_withheld} withheld)" if vitals.retries_withheld else "")
+    return str(vitals.calls_in_flight), limit, str(vitals.failed_calls), str(vitals.shed_calls), retries
+
+
+def _breakers(vitals: Vitals) -> Text:
+    said = [
+        f"{breaker.callee} {breaker.method.rpartition('/')[2]}"
+        + (" (half-open)" if breaker.state == CircuitBreaker.STATE_HALF_OPEN else "")
+        for breaker in vitals.breakers
+    ]
+    return Text(", ".join(said), style="red")
+
+
+def _clients(mesh: Mesh) -> Table:
+    rows = Table(box=None, pad_edge=False)
+    for title in ("client", *_TYPES):
+        rows.add_column(title)
+    for client in mesh.clients:
+        configs = {config.type: config for config in client.configs}
+        rows.add_row(client.name, *(_answer(configs.get(kind)) for kind in _TYPES))
+    return rows
+
+
+def _answer(config: ClientConfig | None) -> Text:
+    if config is None:
+        return Text("")
+    name, style = _ANSWERS.get(config.state, ("?", "red"))
+    return Text.assemble((name, style), (f" version {config.version}, {len(config.names)} names", "dim"))
+
+
+def _refusals(mesh: Mesh) -> Iterator[Text]:
+    for client in mesh.clients:
+        for config in client.configs:
+            if config.state == ClientConfig.STATE_NACKED:
+                yield Text(f"{client.name} refuses {config.type} {config.version}: {config.error}", style="red")

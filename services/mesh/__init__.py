@@ -1,0 +1,1 @@
+"""The mesh: which instances there are, and how calls are spread over them."""
