@@ -208,7 +208,11 @@ class _Counter:
 
 
 class _Counts:
+    """The clock of a run, and what is counted by it."""
+
     def __init__(self) -> None:
-        started = time.monotonic()
-        self.elapsed_s = lambda: time.monotonic() - started
+        self._started = time.monotonic()
         self.offered, self.goodput, self.attempts = (_Counter(self.elapsed_s) for _ in range(3))
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
