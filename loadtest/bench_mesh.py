@@ -59,7 +59,7 @@ def _rows(spread: Spread) -> list[Row]:
         ),
         (
             "shares of three instances",
-            " / ".join(f"{share:.1%}" for share in spread.shares.values()),
+            shares,
             f"within {_UNEVEN:.0%} of even",
             off <= _UNEVEN,
         ),
