@@ -5,7 +5,7 @@ READY := .venv/.ready
 ENVOY := .build/envoy/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test contracts release lint types fix generate lock bench image envoy
+.PHONY: help setup demo up down test contracts release lint types fix generate lock bench bench-mesh image envoy
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 
 bench: $(READY) ## Measure throughput, latency and what the chassis costs
 	@$(BIN)/mercato bench
+
+bench-mesh: $(READY) ## Measure how calls spread over the mesh, what it costs, and what overload does
+	@$(BIN)/mercato bench-mesh
 
 IMAGE ?= mercato
 DOCKER ?= docker
