@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from fleet import arguments, lifecycle, logs, rollout, screen
+from fleet import arguments, conductor, lifecycle, logs, mesh, rollout, screen
 from fleet import plan as plans
 from fleet.errors import FleetError
 from fleet.plan import Discovery, Plan
@@ -31,7 +32,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A service, one instan
 def app() -> typer.Typer:
     """These commands, to be added to the whole command line."""
     fleet = typer.Typer()
-    for command in (up, down, ps, show_logs, scale, restart, kill):
+    for command in (up, down, ps, show_logs, scale, restart, kill, canary):
         fleet.command(command.__name__.removeprefix("show_"))(command)
     return fleet
 
@@ -186,6 +187,46 @@ def kill(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
     began = time.monotonic()
     names = asyncio.run(lifecycle.kill(_plan(), name, timeout_s, screen.warn))
     screen.say(f"Killed {', '.join(names)}; back after {time.monotonic() - began:.2f} s")
+
+
+def canary(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="As orders.", show_default=False)],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="That runs beside: v2.", show_default=False)],
+    calls: Annotated[int, typer.Option(metavar="N", min=1, help="A step lasts until it served so many calls.")] = 100,
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="S", min=1, help="A step without enough calls is given up after this.")
+    ] = 60.0,
+) -> None:
+    """Shift calls to a new version, 5, 25, 50, then 100 %, and back by itself when it is worse than the one beside it.
+
+    It is worse when more of its calls fail for a reason of the server's (as UNAVAILABLE or INTERNAL; by over 1 point),
+    or more take over 1.5 times and 10 ms longer than 95 % of the calls beside it, and chance does not explain that.
+    Compared is what the instances' own servers counted. It also goes back when a process of the new version ends,
+    when too few calls come to tell, and when interrupted. Ends with 0 when the new version has all calls, with 1 when
+    it has none.
+
+    - `mercato up --version orders=v2`, then `mercato canary orders v2`
+    - `mercato canary orders v2 --calls 500`
+    """
+    options = conductor.Options(calls, wait_s)
+    try:
+        went_back, beside = asyncio.run(_conduct(service, version, options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        went_back, beside = "Interrupted.", ""
+    if went_back:
+        screen.say(f"Went back: {version} of {service} gets no calls. {went_back}")
+        raise typer.Exit(1)
+    screen.say(f"{version} has all calls of {service}. End what was before it: mercato scale {service}/{beside}=0")
+
+
+async def _conduct(service: str, version: str, options: conductor.Options) -> tuple[str, str]:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    plan = _plan()
+    async with mesh.operate(plan) as operator:
+        conducted = conductor.Canary(plan, operator, service, version, options, screen.say)
+        return await conducted.run(), conducted.beside
 
 
 def _plan() -> Plan:
