@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test contracts release lint types fix generate lock bench
+.PHONY: help setup demo up down test contracts release lint types fix generate lock bench image
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,3 +60,8 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 
 bench: $(READY) ## Measure throughput, latency and what the chassis costs
 	@$(BIN)/mercato bench
+
+IMAGE ?= mercato
+DOCKER ?= docker
+image: ## Build the one image of all services; IMAGE=name, BASE=image of Python, DOCKER=podman
+	@$(DOCKER) build --file deploy/image/Dockerfile --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) .

@@ -22,7 +22,7 @@ from chassis.consumer import Consumer, Handler
 from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.idempotency import Requests
-from chassis.inprocess import Exchange, InProcessChannel
+from chassis.inprocess import Exchange
 from chassis.logs import log_as
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
@@ -30,6 +30,8 @@ from chassis.operations import Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
 from chassis.registration import REGISTRY, Registration, reachable
+from chassis.resilience.callee import Resilience
+from chassis.resilience.channel import ResilientChannel
 from chassis.saga import Saga
 from chassis.sagas import Sagas
 from chassis.server import Server
@@ -57,6 +59,7 @@ class App:
     ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
+        self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
         self.database: Database
         self.bus: Bus
         self.outbox: Outbox
@@ -137,7 +140,7 @@ class App:
         await self._working.aclose()
 
     def _register(self, server: Server) -> None:
-        channel = open_channel(self.settings.mesh, [REGISTRY])
+        channel = open_channel(self.settings.mesh)
         self._working.push_async_callback(channel.close)
         typed: Any = Channel(channel, [REGISTRY], self.settings.service)
         registry = mesh_pb2_grpc.RegistryServiceStub(typed)
@@ -146,13 +149,14 @@ class App:
         self._working.push_async_callback(_cancel, [asyncio.create_task(_endless(registration.run))])
         self._serving.callback(registration.drain)
 
-    def _channel(self, service: ServiceDescriptor) -> grpc.aio.Channel | InProcessChannel:
+    def _channel(self, service: ServiceDescriptor) -> ResilientChannel:
         name = service.file.package.split(".")[1]
+        callee = self.resilience.callee(name)
         if self._exchange.hosts(name):
-            return self._exchange.channel(name, [service])
-        channel = open_channel(self.settings.target(name), [service])
+            return ResilientChannel(self._exchange.channel(name), callee, [service], hedge=False)
+        channel = open_channel(self.settings.target(name))
         self._stack.push_async_callback(channel.close)
-        return channel
+        return ResilientChannel(channel, callee, [service])
 
     async def _prune(self) -> None:
         while True:

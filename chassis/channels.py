@@ -7,6 +7,7 @@ name and the trace; what the callee answers as an error is raised as that error.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, nullcontext
 from functools import partial
@@ -19,11 +20,12 @@ from grpc.aio import ClientCallDetails, Metadata
 from prometheus_client import Histogram
 
 from chassis.call import current_call
-from chassis.errors import DeadlineExceeded
+from chassis.errors import DeadlineExceeded, MercatoError
 from chassis.handlers import CALLER, TRACEPARENT
 from chassis.inprocess import InProcessChannel
-from chassis.policy import Policy, service_config
-from chassis.status import from_rpc_error
+from chassis.policy import Policy
+from chassis.resilience.channel import ResilientChannel
+from chassis.status import CODES, from_rpc_error
 from chassis.trace import Trace
 from chassis.tracing import client_interceptors, parent
 
@@ -38,14 +40,20 @@ _seconds = Histogram(
 )
 
 
-def open_channel(target: str, services: Iterable[ServiceDescriptor] = ()) -> grpc.aio.Channel:
-    """Return a channel that balances over the healthy instances behind a target, and retries where that is safe."""
+_BALANCED = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
+
+
+def open_channel(target: str) -> grpc.aio.Channel:
+    """Return a channel that balances over the healthy instances behind a target; behind `xds:///` as the mesh says.
+
+    Nothing is tried again but what surely never reached a server: gRPC does that unseen, and `grpc.enable_retries`
+    stays on for it. All else is for `chassis.resilience`.
+    """
     options = [
-        ("grpc.service_config", service_config(services)),
+        ("grpc.service_config", _BALANCED),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.enable_retries", 1),
         ("grpc.use_local_subchannel_pool", 1),
     ]
     return grpc.aio.insecure_channel(target, options=options)
@@ -55,7 +63,10 @@ class Channel:
     """A channel as generated stubs use it."""
 
     def __init__(
-        self, channel: grpc.aio.Channel | InProcessChannel, services: Iterable[ServiceDescriptor], caller: str
+        self,
+        channel: grpc.aio.Channel | InProcessChannel | ResilientChannel,
+        services: Iterable[ServiceDescriptor],
+        caller: str,
     ) -> None:
         self._channel = channel
         self._caller = caller
@@ -91,6 +102,9 @@ class Channel:
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             raise from_rpc_error(error) from None
+        except MercatoError as error:  # it was not even sent
+            code = CODES[error.code].name
+            raise
         finally:
             self._finish(path, code, perf_counter() - started)
 

@@ -33,7 +33,15 @@ class MercatoError(Exception):
     definite: ClassVar[bool] = True
     """Whether the callee surely did nothing. Where false, only a retry with the same request_id tells."""
 
-    def __init__(self, detail: str = "", *, fields: Mapping[str, str] | None = None, **data: object) -> None:
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        fields: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
+        **data: object,
+    ) -> None:
+        self.retry_after_s = retry_after_s  # None: the callee does not say when to come again
         self.data = {key: str(value) for key, value in data.items()}
         self.fields = dict(fields or {})
         self.reason = _reason(type(self).__name__)

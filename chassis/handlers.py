@@ -22,12 +22,13 @@ from google.protobuf.message_factory import GetMessageClass
 from prometheus_client import Histogram
 
 from chassis.call import Call, begin, current_call
+from chassis.deadlines import Longest
 from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError
 from chassis.idempotency import Requests, digest
-from chassis.limits import Limit
-from chassis.logs import call_writer
+from chassis.limits import Calls, Limit
+from chassis.logs import CallLog
 from chassis.policy import Policy
-from chassis.status import CODES, DETAILS, to_status
+from chassis.status import CODES, to_status, to_trailers
 from chassis.trace import Trace
 from chassis.tracing import span_trace, traced_handler
 from chassis.validation import refuse_nul, validate
@@ -52,10 +53,15 @@ class NotAMessage(InvalidArgument):
 
 
 async def build_handler(
-    method: MethodDescriptor, behavior: Behavior, limit: Limit, trace_ratio: float, requests: Requests | None
+    method: MethodDescriptor,
+    behavior: Behavior,
+    calls: Calls,
+    streams: Limit,
+    trace_ratio: float,
+    requests: Requests | None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Return the handler of one method around its behavior; `requests` holds answers given before."""
-    wrapped = _Method(method, behavior, limit, trace_ratio, requests)
+    wrapped = _Method(method, behavior, calls, streams, trace_ratio, requests)
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
     serve, enter = (wrapped.stream, wrapped.enter_stream) if method.server_streaming else (wrapped.unary, wrapped.enter)
@@ -75,7 +81,8 @@ class _Method:
         self,
         method: MethodDescriptor,
         behavior: Behavior,
-        limit: Limit,
+        calls: Calls,
+        streams: Limit,
         trace_ratio: float,
         requests: Requests | None,
     ) -> None:
@@ -83,13 +90,15 @@ class _Method:
         self.path = policy.path
         self._behavior = behavior
         self._timeout_s = policy.timeout_s
-        self._limit = limit
+        self._longest = Longest(policy.timeout_s)
+        self._calls = calls
+        self._streams = streams  # apart: who watches keeps out nobody who calls
         self._trace_ratio = trace_ratio
         self._requests = requests if policy.request_id else None
         self._client_streaming = method.client_streaming
         self._request_class = GetMessageClass(method.input_type)
         self._serialize = GetMessageClass(method.output_type).SerializeToString
-        self._write = call_writer("mercato.calls")
+        self._write = CallLog(self.path).write
         self._observe_s = {code.name: _seconds.labels(self.path, code.name).observe for code in grpc.StatusCode}
 
     async def enter(self, request: Any, context: Context) -> bytes:
@@ -110,9 +119,9 @@ class _Method:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
-            with self._limit:
+            with self._calls.serving(self.path):
                 if call.ours_to_end:
-                    async with asyncio.timeout_at(call.deadline):
+                    with self._longest:
                         response = await self._answer(call, self._request(request), context)
                 else:
                     response = await self._answer(call, self._request(request), context)
@@ -124,14 +133,14 @@ class _Method:
             await _abort(context, failure)
             raise
         finally:
-            self._finish(code, perf_counter() - started)
+            self._finish(call, code, perf_counter() - started)
 
     async def stream(self, request: Any, context: Context) -> AsyncGenerator[bytes, None]:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             async with (
-                self._limit.until(call.deadline if call.ours_to_end else None),
+                self._streams.until(call.deadline if call.ours_to_end else None),
                 aclosing(self._behavior(self._request(request), context)) as responses,
             ):
                 async for response in responses:
@@ -143,17 +152,21 @@ class _Method:
             await _abort(context, failure)
             raise
         finally:
-            self._finish(code, perf_counter() - started)
+            self._finish(call, code, perf_counter() - started)
 
     def _call(self, context: Context) -> Call:
-        metadata = dict(context.invocation_metadata() or ())
-        trace = Trace.parse(str(metadata.get(TRACEPARENT, "")))
+        caller, trace = ANONYMOUS, None
+        for key, value in context.invocation_metadata() or ():
+            if key == CALLER:
+                caller = str(value) or ANONYMOUS
+            elif key == TRACEPARENT:
+                trace = Trace.parse(str(value))
         remaining_s = context.time_remaining()
         ours_to_end = remaining_s is None or remaining_s > self._timeout_s
         timeout_s = self._timeout_s if remaining_s is None else min(remaining_s, self._timeout_s)
         return Call(
             method=self.path,
-            caller=str(metadata.get(CALLER) or ANONYMOUS),
+            caller=caller,
             deadline=asyncio.get_running_loop().time() + timeout_s,
             ours_to_end=ours_to_end,
             trace=trace or Trace.start(self._trace_ratio),
@@ -189,9 +202,9 @@ class _Method:
             return stored
         return self._serialize(response)
 
-    def _finish(self, code: str, duration_s: float) -> None:
+    def _finish(self, call: Call, code: str, duration_s: float) -> None:
         self._observe_s[code](duration_s)
-        self._write({"method": self.path, "code": code, "ms": round(duration_s * 1000, 2)})
+        self._write(call, code, duration_s)
 
 
 def _served() -> Call:
@@ -218,4 +231,4 @@ def _as_mercato(error: Exception) -> MercatoError:
 
 async def _abort(context: Context, error: MercatoError) -> None:
     status = to_status(error)
-    await context.abort(CODES[status.code], status.message, ((DETAILS, status.SerializeToString()),))
+    await context.abort(CODES[status.code], status.message, to_trailers(error, status))

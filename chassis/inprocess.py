@@ -1,7 +1,7 @@
 """Calls between services hosted in one process: what gRPC does for a call, without a network.
 
 The callee runs the very wrapper that its gRPC server runs, in a task and a context of its own. Requests and answers
-travel as bytes; metadata, deadline, cancellation, retries, sizes and errors are those of a channel of
+travel as bytes; metadata, deadline, cancellation, sizes and errors are those of a channel of
 `chassis.channels.open_channel`. So neither side can tell, but by the time it takes.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
@@ -18,11 +17,9 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
 from grpc import StatusCode
 from grpc.aio import AbortError, AioRpcError, Metadata
 
-from chassis.policy import BACKOFF_FACTOR, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, MOST_ATTEMPTS, retriable
 from chassis.server import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
 
 WINDOW = 16
@@ -58,9 +55,9 @@ class Exchange:
                 task.cancel()
             await asyncio.gather(*hosted.tasks, return_exceptions=True)
 
-    def channel(self, name: str, services: Iterable[ServiceDescriptor]) -> InProcessChannel:
+    def channel(self, name: str) -> InProcessChannel:
         """Return a channel to a service; calls are UNAVAILABLE as long as it does not serve."""
-        return InProcessChannel(partial(self._hosted.get, name), retriable(services))
+        return InProcessChannel(partial(self._hosted.get, name))
 
 
 @dataclass
@@ -73,9 +70,8 @@ class _Hosted:
 class InProcessChannel:
     """What generated stubs use of a `grpc.aio.Channel`."""
 
-    def __init__(self, find: Callable[[], _Hosted | None], retriable: frozenset[str]) -> None:
+    def __init__(self, find: Callable[[], _Hosted | None]) -> None:
         self._find = find
-        self._retriable = retriable
 
     def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what starts a call with one request and one answer."""
@@ -102,8 +98,7 @@ class InProcessChannel:
         response_deserializer: Callable[[bytes], Any] = bytes,
         _registered_method: bool = False,
     ) -> Callable[..., Any]:
-        tries = MOST_ATTEMPTS if path in self._retriable else 1
-        return partial(kind, self._find, path, streaming, tries, request_serializer, response_deserializer)
+        return partial(kind, self._find, path, streaming, request_serializer, response_deserializer)
 
 
 class _Status(NamedTuple):
@@ -122,7 +117,6 @@ class _Call:
         find: Callable[[], _Hosted | None],
         path: str,
         streaming: bool,
-        tries: int,
         serialize: Callable[[Any], bytes],
         deserialize: Callable[[bytes], Any],
         request: Any,
@@ -131,15 +125,11 @@ class _Call:
         metadata: Iterable[tuple[str, str | bytes]] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._find = find
         self._path = path
-        self._tries_left = tries
-        self._backoff_s = FIRST_BACKOFF_S
         self._serialize = serialize
         self._deserialize = deserialize
         self._metadata = tuple(Metadatum(*each) for each in metadata)
         self._deadline = None if timeout is None else self._loop.time() + timeout
-        self._timers: list[asyncio.TimerHandle] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._response = b""
         self._responses = _Pipe()
@@ -147,9 +137,9 @@ class _Call:
         self._outcome.add_done_callback(self._let_go)
         if self._deadline is not None:
             expired = _Status(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-            self._timers.append(self._loop.call_at(self._deadline, self._end, expired))
-        self._request = self._sending(request) if streaming else serialize(request)
-        self._try()
+            timer = self._loop.call_at(self._deadline, self._end, expired)
+            self._outcome.add_done_callback(lambda _: timer.cancel())
+        self._begin(find(), self._sending(request) if streaming else serialize(request))
 
     async def code(self) -> StatusCode:
         """Return how it ended, once it has."""
@@ -184,17 +174,15 @@ class _Call:
             self.cancel()
         requests.close()
 
-    def _try(self) -> None:
-        self._tries_left -= 1
-        hosted = self._find()
+    def _begin(self, hosted: _Hosted | None, request: bytes | _Pipe) -> None:
         if hosted is None:
-            self._fail(_Status(StatusCode.UNAVAILABLE, "the service does not serve now"))
+            self._end(_Status(StatusCode.UNAVAILABLE, "the service does not serve now"))
         elif (handler := hosted.handlers.get(self._path)) is None:
             self._end(_Status(StatusCode.UNIMPLEMENTED, "Method not found!"))
-        elif isinstance(self._request, _Pipe) or not self._refused(self._request):
+        elif isinstance(request, _Pipe) or not self._refused(request):
             context = ServicerContext(self._metadata, self._deadline, self._responses)
             behavior = _behavior(handler)
-            task = self._loop.create_task(behavior(self._request, context), context=hosted.context.copy())
+            task = self._loop.create_task(behavior(request, context), context=hosted.context.copy())
             hosted.tasks.add(task)
             self._tasks.append(task)
             task.add_done_callback(hosted.tasks.discard)
@@ -208,7 +196,7 @@ class _Call:
 
     def _answered(self, context: ServicerContext, task: asyncio.Task[Any]) -> None:
         if task.cancelled():  # not by us, else nobody waits for this
-            self._fail(_Status(StatusCode.UNAVAILABLE, "the service ended"))
+            self._end(_Status(StatusCode.UNAVAILABLE, "the service ended"))
             return
         error = task.exception()
         if error is None:
@@ -216,26 +204,15 @@ class _Call:
             too_large = len(self._response) > MAX_RESPONSE_BYTES
             self._end(_too_large(self._response, MAX_RESPONSE_BYTES) if too_large else context.status)
         elif isinstance(error, AbortError):
-            self._fail(context.status)
+            self._end(context.status)
         else:
             self._end(_Status(StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}"))
-
-    def _fail(self, status: _Status) -> None:
-        """End it, unless it may be tried again."""
-        if status.code is not StatusCode.UNAVAILABLE or not self._tries_left or self._responses.used:
-            self._end(status)
-        elif not self._outcome.done():
-            pause_s = self._backoff_s * random.uniform(0.8, 1.2)
-            self._backoff_s = min(self._backoff_s * BACKOFF_FACTOR, LONGEST_BACKOFF_S)
-            self._timers.append(self._loop.call_later(pause_s, self._try))
 
     def _end(self, status: _Status) -> None:
         if not self._outcome.done():
             self._outcome.set_result(status)
 
     def _let_go(self, _: object) -> None:
-        for timer in self._timers:
-            timer.cancel()
         for task in self._tasks:
             task.cancel()
         self._responses.close()
@@ -332,13 +309,11 @@ class _Pipe:
     """Messages in order from one task to another, a few at a time."""
 
     def __init__(self) -> None:
-        self.used = False
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(WINDOW)
 
     async def send(self, message: bytes) -> None:
         await self._room.acquire()
-        self.used = True
         self._messages.put_nowait(message)
 
     def close(self) -> None:

@@ -5,41 +5,80 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakSet
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
-from chassis.errors import ResourceExhausted, Unavailable
+from chassis.errors import DeadlineExceeded, Internal, MercatoError, Unavailable, Unknown
+from chassis.resilience.concurrency import AdaptiveLimit, Overloaded
+
+FAULTS = frozenset(error.code for error in (Unavailable, Internal, Unknown, DeadlineExceeded))
+"""How calls end that failed by a fault of the instance or of what it needs."""
 
 _in_flight = Gauge("mercato_server_calls_in_flight", "Calls being served.", ("kind",))
-
-
-class Overloaded(ResourceExhausted):
-    """This instance serves {limit} calls already; try again."""
+_queued = Gauge("mercato_server_calls_queued", "Calls that wait in gRPC to be served or refused.")
+_least = Gauge("mercato_server_concurrency_limit", "Calls that may be inside an instance at once, waiting ones too.")
+_shed = Counter("mercato_server_calls_shed_total", "Calls refused because there were too many.")
+_limits: WeakSet[Limit | Calls] = WeakSet()
+_calls: WeakSet[Calls] = WeakSet()
+_queued.set_function(lambda: sum(calls.queued for calls in _calls))
+_least.set_function(lambda: min((calls.limit for calls in _calls), default=0))  # of several in a process
 
 
 class Ending(Unavailable):
     """This instance ends; ask another."""
 
 
-class Limit:
-    """How many calls of a kind an instance serves at once."""
+class Calls(AdaptiveLimit):
+    """How many calls that are answered once an instance serves at a time: as many as it can in good time."""
 
-    def __init__(self, most: int, kind: str = "calls") -> None:
-        self._most = most
-        self._in_flight = 0
-        self._open: set[asyncio.Timeout] = set()
-        self._ended = False
-        self._of_process = _in_flight.labels(kind)
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.kind = "calls"
+        _calls.add(self)
+        _count(self)
+
+    def serving(self, method: str) -> _Serving:
+        """Count a call within the block; Overloaded."""
+        return _Serving(self, method)
+
+
+class _Serving:
+    __slots__ = ("_calls", "_method", "_taken")
+
+    def __init__(self, calls: Calls, method: str) -> None:
+        self._calls = calls
+        self._method = method
 
     def __enter__(self) -> None:
-        if self._in_flight >= self._most:
+        try:
+            self._taken = self._calls.acquire()
+        except Overloaded:
+            _shed.inc()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._calls.release(self._method, self._taken, _failed(error) if error else False)
+
+
+class Limit:
+    """How many calls or streams of a kind an instance serves at once: so many."""
+
+    def __init__(self, most: int, kind: str = "calls") -> None:
+        self.kind = kind
+        self.in_flight = 0
+        self._most = most
+        self._open: set[asyncio.Timeout] = set()
+        self._ended = False
+        _count(self)
+
+    def __enter__(self) -> None:
+        if self.in_flight >= self._most:
             raise Overloaded(limit=self._most)
-        self._in_flight += 1
-        self._of_process.inc()
+        self.in_flight += 1
 
     def __exit__(self, *_: object) -> None:
-        self._in_flight -= 1
-        self._of_process.dec()
+        self.in_flight -= 1
 
     @asynccontextmanager
     async def until(self, deadline: float | None) -> AsyncIterator[None]:
@@ -65,3 +104,15 @@ class Limit:
         for timeout in self._open:
             if not timeout.expired():
                 timeout.reschedule(0)  # long past
+
+
+def _count(limit: Limit | Calls) -> None:
+    kind = limit.kind
+    _limits.add(limit)
+    _in_flight.labels(kind).set_function(lambda: sum(each.in_flight for each in _limits if each.kind == kind))
+
+
+def _failed(error: BaseException) -> bool | None:
+    if isinstance(error, MercatoError):
+        return error.code in FAULTS
+    return True if isinstance(error, Exception) else None

@@ -1,4 +1,9 @@
-"""One saga in the hands of one instance: step after step, or undo after undo, each written down before the next."""
+"""One saga in the hands of one instance: step after step, or undo after undo.
+
+A step that is done is not written down: who carries the saga on after a crash repeats it, and gets the same answer.
+Written down is what could not be found again: that it turns round, each undo, what it waits for, its end; and now and
+then, where it takes long, how far it is, which keeps the lease.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ from chassis.errors import MercatoError
 from chassis.saga import DONE, RUNNING, UNDONE, UNWINDING, Position, Refusal, Saga, Step
 
 LEASE = timedelta(seconds=15)
+RENEW = LEASE / 3
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 10.0
 LONGEST_ERROR = 500
@@ -43,6 +49,8 @@ class SagaRun:
         self._done = position.done
         self._attempts = position.attempts
         self._step_time = position.step_time
+        self._renew_time = clock.now() + RENEW
+        self._turned = False
         self._refusal = position.refusal
 
     async def carry_on(self, work: Any = None) -> None:
@@ -53,11 +61,16 @@ class SagaRun:
         try:
             work = work or await self._saga.load(self._subject)
             while await self._go_on(work):
-                pass
+                if self._turned:
+                    raise LeaseLost
         except LeaseLost:
             raise
         except Exception as error:
             await self._wait(error)
+
+    def turned(self) -> None:
+        """Leave off after the current step, as the saga was turned round meanwhile."""
+        self._turned = self._status == RUNNING
 
     async def _go_on(self, work: Any) -> bool:
         """Do what is next; return whether there is more."""
@@ -92,10 +105,9 @@ class SagaRun:
             else:
                 raise
         else:
-            if self._done + 1 < len(self._saga.steps):
-                await self._record(RUNNING, self._done + 1)
-            else:
-                self._done += 1  # recorded with the end
+            self._done, self._attempts, self._step_time = self._done + 1, 0, self._clock.now()
+            if self._step_time > self._renew_time:
+                await self._record(RUNNING, self._done)
 
     async def _undo(self, step: Step[Any], work: Any) -> None:
         """Undo one step; raises what is to be tried again."""
@@ -126,13 +138,14 @@ class SagaRun:
         written = await self._database.value(
             "UPDATE sagas SET status = $3, done = $4, refusal = $5, attempts = 0, error = '', step_time = $6,"
             " update_time = $6, lease_time = $7 WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9"
-            " AND done IN ($4, $10) RETURNING 1",
+            " RETURNING 1",
             self._saga.kind, self._subject, status, done, json.dumps(vars(self._refusal)) if self._refusal else None,
-            now, now + LEASE, self._owner, self._status, self._done,
+            now, now + LEASE, self._owner, self._status,
         )  # fmt: skip
         if not written:
             raise LeaseLost
         self._status, self._done, self._attempts, self._step_time = status, done, 0, now
+        self._renew_time = now + RENEW
 
     async def _wait(self, error: Exception) -> None:
         """Give the saga back until its next try is due."""
@@ -152,7 +165,7 @@ class SagaRun:
         )
         await self._database.value(
             "UPDATE sagas SET done = $3, attempts = $4, error = $5, update_time = $6, due_time = $7, lease_time = $6,"
-            " owner = '' WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
+            " step_time = $10, owner = '' WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
             self._saga.kind, self._subject, self._done, self._attempts, text[:LONGEST_ERROR],
-            now, now + timedelta(seconds=delay_s), self._owner, self._status,
+            now, now + timedelta(seconds=delay_s), self._owner, self._status, self._step_time,
         )  # fmt: skip

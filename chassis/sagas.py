@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -51,6 +52,7 @@ class Sagas:
         self._owner = owner
         self._definitions: Mapping[str, Saga[Any]] = {definition.kind: definition for definition in definitions}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[str, SagaRun] = {}
         self._woken = asyncio.Event()
         self._stranded_time: datetime | None = clock.now()
         """Leases we took before are of sagas that we do not carry on: from before a crash, or an outage."""
@@ -71,17 +73,20 @@ class Sagas:
         position = Position(kind, subject, RUNNING, 0, 0, None, now, trace)
         return lambda work: self._launch(position, work) if ours else self.wake()
 
-    def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> None:
-        """Add to what commits that a saga, running or done, is to be undone; call `wake` afterwards."""
+    def unwind(self, batch: Batch, kind: str, subject: str, refusal: Refusal) -> Callable[[], None]:
+        """Add to what commits that a saga, running or done, is to be undone; returns what to call after the commit.
+
+        All its steps are undone, as which of them were done is known only to who carries it on.
+        """
         definition = self._definitions[kind]
         assert definition.undone is not None, f"{kind} only goes forward"
         batch.add(
-            "UPDATE sagas SET status = 'unwinding', refusal = $3, attempts = 0, error = '', owner = '',"
-            " done = CASE status WHEN 'running' THEN least(done + 1, $5) ELSE done END,"
+            "UPDATE sagas SET status = 'unwinding', refusal = $3, attempts = 0, error = '', owner = '', done = $5,"
             " step_time = $4, update_time = $4, due_time = $4, lease_time = $4"
             " WHERE kind = $1 AND subject = $2 AND status IN ('running', 'done')",
             kind, subject, json.dumps(vars(refusal)), self._clock.now(), len(definition.steps),
         )  # fmt: skip
+        return partial(self._turn, f"{kind}/{subject}")
 
     def wake(self) -> None:
         """Say that there is something to carry on."""
@@ -162,18 +167,24 @@ class Sagas:
             self._owner, now + LEASE, now, list(self._definitions), most, list(self._tasks),
         )  # fmt: skip
 
+    def _turn(self, name: str) -> None:
+        if name in self._runs:
+            self._runs[name].turned()
+        self.wake()
+
     def _launch(self, position: Position, work: Any = None) -> None:
         if position.name not in self._tasks:
-            self._tasks[position.name] = task = asyncio.create_task(self._carry_on(position, work))
-            task.add_done_callback(lambda _: self._landed(position.name))
+            run = SagaRun(self._database, self._clock, self._owner, self._definitions[position.kind], position)
+            self._runs[run.name] = run
+            self._tasks[run.name] = task = asyncio.create_task(self._carry_on(run, position, work))
+            task.add_done_callback(lambda _: self._landed(run.name))
 
     def _landed(self, name: str) -> None:
         if len(self._tasks) >= AT_ONCE or self._stranded_time:  # others may have had to wait
             self._woken.set()
-        del self._tasks[name]
+        del self._tasks[name], self._runs[name]
 
-    async def _carry_on(self, position: Position, work: Any) -> None:
-        run = SagaRun(self._database, self._clock, self._owner, self._definitions[position.kind], position)
+    async def _carry_on(self, run: SagaRun, position: Position, work: Any) -> None:
         begin(Call(f"/saga/{position.kind}", self._owner, None, position.trace))
         try:
             await run.carry_on(work)

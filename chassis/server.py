@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +14,12 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
+from chassis.backlog import Backlog
 from chassis.clock import Clock
 from chassis.handlers import build_handler
 from chassis.idempotency import Requests
-from chassis.limits import Limit
+from chassis.limits import Calls, Limit
+from chassis.orca import LOAD, LoadReports
 from chassis.settings import Settings
 from chassis.xds import CLIENT_STATUS, client_status_handler
 
@@ -34,10 +37,11 @@ class Server:
         self._settings = settings
         self._clock = clock
         self._requests = requests
-        self._calls = Limit(settings.max_concurrent_calls)
+        self.calls = Calls(settings.max_concurrent_calls)
         self._streams = Limit(settings.max_concurrent_calls, "streams")
-        self._health = health.aio.HealthServicer()
-        self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME, CLIENT_STATUS.full_name]
+        self.load = LoadReports(self.calls)
+        self._health = _Health()
+        self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME, CLIENT_STATUS.full_name, LOAD.full_name]
         self.grpc = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
@@ -45,6 +49,7 @@ class Server:
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
             ]
         )
+        self._backlog = Backlog(self.calls, self._in_handlers)
         self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         """By `/package.Service/Method`."""
         self.port = 0
@@ -55,7 +60,8 @@ class Server:
             method.name: await build_handler(
                 method,
                 getattr(servicer, method.name),
-                self._streams if method.server_streaming else self._calls,  # who watches keeps out nobody who calls
+                self.calls,
+                self._streams,
                 self._settings.trace_ratio,
                 self._requests,
             )
@@ -70,9 +76,10 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         reflection.enable_server_reflection(self._names, self.grpc)
         channelz.add_channelz_servicer(self.grpc)
-        self.grpc.add_generic_rpc_handlers((client_status_handler(),))
+        self.grpc.add_generic_rpc_handlers((client_status_handler(), self.load.handler()))
         self.port = self.grpc.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
         await self.grpc.start()
+        self._watching = asyncio.create_task(self._backlog.watch())
         for name in ("", *self._names):
             await self._health.set(name, HealthCheckResponse.SERVING)
         _log.info("serving", extra={"port": self.port})
@@ -84,5 +91,23 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._clock.sleep(self._settings.drain_s)  # until clients have seen it
         self._streams.end()
+        self.load.end()
         await self.grpc.stop(self._settings.grace_s)
+        self._watching.cancel()
         _log.info("stopped")
+
+    def _in_handlers(self) -> int:
+        return self.calls.in_flight + self._streams.in_flight + self._health.streams + self.load.streams
+
+
+class _Health(health.aio.HealthServicer):
+    """Knows how many watch it."""
+
+    streams = 0
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        self.streams += 1
+        try:
+            await super().Watch(request, context)
+        finally:
+            self.streams -= 1

@@ -31,6 +31,7 @@ class Settings:
     weight: int = 1
     targets: Mapping[str, str] = field(default_factory=dict)
     max_concurrent_calls: int = 1000
+    retry_budget: float = 0.1
     drain_s: float = 0.5
     grace_s: float = 10.0
     trace_ratio: float = 0.0
@@ -56,6 +57,7 @@ class Settings:
             weight=read.whole("MERCATO_WEIGHT", 1),
             targets=read.pairs("MERCATO_TARGETS"),
             max_concurrent_calls=read.whole("MERCATO_MAX_CONCURRENT_CALLS", 1000),
+            retry_budget=read.number("MERCATO_RETRY_BUDGET", 0.1),
             drain_s=read.number("MERCATO_DRAIN_S", 0.5),
             grace_s=read.number("MERCATO_GRACE_S", 10.0),
             trace_ratio=read.share("MERCATO_TRACE_RATIO", 0.0),

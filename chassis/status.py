@@ -1,17 +1,19 @@
-"""Errors on the wire: `google.rpc.Status` with ErrorInfo and BadRequest, both ways."""
+"""Errors on the wire: `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo, both ways."""
 
 from __future__ import annotations
 
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from chassis.errors import CANONICAL, Internal, MercatoError, Unknown
 
 DOMAIN = "mercato.example"
 DETAILS = "grpc-status-details-bin"
+PUSHBACK = "grpc-retry-pushback-ms"
+"""When to come again, as gRPC clients understand it (gRFC A6)."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MESSAGE_BYTES, VALUE_BYTES, FIELDS_BYTES = 900, 200, 2000
 """Texts are cut to these: errors travel in headers, of which peers take 8 KB, and the message travels twice."""
@@ -30,7 +32,19 @@ def to_status(error: MercatoError) -> Status:
         while bad_request.ByteSize() > FIELDS_BYTES:
             bad_request.field_violations.pop()
         status.details.append(_packed(bad_request))
+    if error.retry_after_s is not None:
+        retry_info = RetryInfo()
+        retry_info.retry_delay.FromMilliseconds(_milliseconds(error.retry_after_s))
+        status.details.append(_packed(retry_info))
     return status
+
+
+def to_trailers(error: MercatoError, status: Status) -> tuple[tuple[str, str | bytes], ...]:
+    """Return the trailing metadata of a call that ends with an error."""
+    details = (DETAILS, status.SerializeToString())
+    if error.retry_after_s is None:
+        return (details,)
+    return (details, (PUSHBACK, str(_milliseconds(error.retry_after_s))))
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> MercatoError:
@@ -39,11 +53,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MercatoError:
     raw = next((value for key, value in metadata if key == DETAILS), b"")
     result = CANONICAL.get(error.code().value[0], Unknown)(error.details() or "no details")
     for detail in _details(raw if isinstance(raw, bytes) else raw.encode()):
-        info, bad_request = ErrorInfo(), BadRequest()
+        info, bad_request, retry_info = ErrorInfo(), BadRequest(), RetryInfo()
         if detail.Unpack(info):
             result.reason, result.data = info.reason, dict(info.metadata)
         elif detail.Unpack(bad_request):
             result.fields = {violation.field: violation.description for violation in bad_request.field_violations}
+        elif detail.Unpack(retry_info):
+            result.retry_after_s = retry_info.retry_delay.ToMilliseconds() / 1000
     return result
 
 
@@ -59,7 +75,11 @@ def _cut(text: str, most_bytes: int) -> str:
     return text if len(raw) <= most_bytes else raw[: most_bytes - 3].decode(errors="ignore") + "…"
 
 
-def _packed(detail: ErrorInfo | BadRequest) -> Any:
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _packed(detail: ErrorInfo | BadRequest | RetryInfo) -> Any:
     packed = Any()
     packed.Pack(detail)
     return packed

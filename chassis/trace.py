@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """Which trace a call belongs to, which span it is, and whether spans are recorded."""
 
     trace_id: str
@@ -20,7 +19,8 @@ class Trace:
     @classmethod
     def start(cls, ratio: float = 0.0) -> Trace:
         """Begin a trace; the given share of traces is sampled."""
-        return cls(f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}", random.random() < ratio)
+        ids = random.randbytes(24).hex()
+        return cls(ids[:32], ids[32:], random.random() < ratio)
 
     @classmethod
     def parse(cls, traceparent: str) -> Trace | None:

@@ -9,6 +9,7 @@ the commit that runs there. What is deployed is read from that commit, never fro
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,6 +42,7 @@ class Broker:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._pacts: dict[str, list[Committed]] = {}
 
     def require_clean(self) -> None:
         """FleetError when files differ from HEAD: what would be recorded were not what was verified."""
@@ -57,32 +59,41 @@ class Broker:
         parts = [f"{commit}:{part}" for part in (f"services/{service}", "chassis", "protos")]
         return sha256(self._git("rev-parse", *parts).encode()).hexdigest()
 
-    def pacts(self, commit: str) -> Iterator[Committed]:
-        """Return the pacts that a commit has."""
-        for path in self._git("ls-tree", "-r", "--name-only", commit, f"{CONTRACTS}/").splitlines():
-            folder, name = Path(path).parent.name, Path(path).name
-            if path.count("/") == 2 and name.endswith(SUFFIX) and folder not in ("released", "deployed"):
-                data = self._git("show", f"{commit}:{path}").encode()
-                try:
-                    yield Committed(path, data, parse(data, folder, name))
-                except NotAPact as problem:
-                    raise FleetError(f"{path} at {commit[:12]} {problem}") from problem
+    def pacts(self, commit: str) -> list[Committed]:
+        """Return the pacts that a commit, told by its full id, has."""
+        if commit not in self._pacts:
+            self._pacts[commit] = list(self._read_pacts(commit))
+        return self._pacts[commit]
 
     def deployed(self, environment: str) -> dict[str, str]:
         """Return the commit of each service that runs in an environment."""
-        file = self._root / CONTRACTS / "deployed" / f"{environment}.json"
+        file = self._file(environment)
+        if not file.exists():
+            raise FleetError(
+                f"nothing is known of {environment}: `mercato contracts deployed` writes {file.relative_to(self._root)}"
+            )
         try:
             deployed = json.loads(file.read_text())
-        except FileNotFoundError:
-            raise FleetError(f"nothing is known of {environment}: expected {file.relative_to(self._root)}") from None
         except ValueError as error:
             raise FleetError(f"{file.relative_to(self._root)} is not JSON: {error}") from error
         return {service: self.commit(commit) for service, commit in deployed.items()}
 
+    def deploy(self, environment: str, revisions: Mapping[str, str]) -> list[str]:
+        """Record that services run in an environment as of these commits; return why not, and then record nothing."""
+        file, commits = self._file(environment), {service: self.commit(it) for service, it in revisions.items()}
+        runs = {**(self.deployed(environment) if file.exists() else {}), **commits}
+        objections = [
+            line for service, commit in commits.items() for line in self._objections(service, commit, environment, runs)
+        ]
+        if not objections:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(runs, indent=2, sort_keys=True) + "\n")
+        return objections
+
     def deployed_pacts(self) -> Iterator[Committed]:
         """Return the pacts of all consumers deployed anywhere that differ from those at HEAD."""
         files = sorted((self._root / CONTRACTS / "deployed").glob("*.json"))
-        known = {each.pact.identity for each in self.pacts(HEAD)} if files else set()
+        known = {each.pact.identity for each in self.pacts(self.commit())} if files else set()
         for file in files:
             for service, commit in self.deployed(file.stem).items():
                 for each in self.pacts(commit):
@@ -106,7 +117,9 @@ class Broker:
 
     def objections(self, service: str, environment: str, revision: str = HEAD) -> Iterator[str]:
         """Return why a service as of a commit may not go to an environment, one line each; none: it may."""
-        commit, deployed = self.commit(revision), self.deployed(environment)
+        yield from self._objections(service, self.commit(revision), environment, self.deployed(environment))
+
+    def _objections(self, service: str, commit: str, environment: str, deployed: Mapping[str, str]) -> Iterator[str]:
         if not self._git("ls-tree", commit, f"services/{service}").strip():
             raise FleetError(f"there is no services/{service} at {commit[:12]}")
         verified = self._verified({commit, self.commit(), *deployed.values()})
@@ -142,6 +155,16 @@ class Broker:
                         " commit and run `make release`"
                     )
 
+    def _read_pacts(self, commit: str) -> Iterator[Committed]:
+        for path in self._git("ls-tree", "-r", "--name-only", commit, f"{CONTRACTS}/").splitlines():
+            folder, name = Path(path).parent.name, Path(path).name
+            if path.count("/") == 2 and name.endswith(SUFFIX) and folder not in ("released", "deployed"):
+                data = self._git("show", f"{commit}:{path}").encode()
+                try:
+                    yield Committed(path, data, parse(data, folder, name))
+                except NotAPact as problem:
+                    raise FleetError(f"{path} at {commit[:12]} {problem}") from problem
+
     def _verified(self, commits: Iterable[str]) -> set[tuple[str, str]]:
         """Return the pairs of provider and pact that are known to fit, by what these commits recorded."""
         pairs = set()
@@ -150,6 +173,11 @@ class Broker:
                 for each in json.loads(self._git("show", f"{commit}:{VERIFIED}")).values():
                     pairs |= {(each["provider"], identity) for identity in each["pacts"]}
         return pairs
+
+    def _file(self, environment: str) -> Path:
+        if not re.fullmatch(r"[\w-]+", environment):
+            raise FleetError(f"{environment!r} does not name an environment; expected letters, digits, - and _")
+        return self._root / CONTRACTS / "deployed" / f"{environment}.json"
 
     def _git(self, *arguments: str) -> str:
         command = ["git", "-C", str(self._root), *arguments]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ def app() -> typer.Typer:
     """These commands, to be added to the whole command line."""
     contracts = typer.Typer(name="contracts", help="Tell whether services fit together.", no_args_is_help=True)
     contracts.command("can-i-deploy")(can_i_deploy)
+    contracts.command("deployed")(deployed)
     contracts.command("matrix")(matrix)
     whole = typer.Typer()
     whole.add_typer(contracts)
@@ -42,11 +44,32 @@ def can_i_deploy(
     if commit == HEAD:
         broker.require_clean()
     objections = list(broker.objections(service, to, commit))
-    console = screen.console()
     answer = f"{service} at {broker.commit(commit)[:12]} may {'not ' if objections else ''}go to {to}."
-    console.print(f"{'No' if objections else 'Yes'}: {answer}", highlight=False, markup=False, soft_wrap=True)
-    for objection in objections:
-        console.print(f"- {objection}", highlight=False, markup=False, soft_wrap=True)
+    _answer(answer, objections)
+
+
+def deployed(
+    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Where, such as production.")],
+    services: Annotated[list[str], typer.Argument(metavar="SERVICE=REVISION...", help="What runs there from now on.")],
+) -> None:
+    """Record what runs in an environment, in contracts/deployed/. Exit code 1 means that it may not: nothing changes.
+
+    For CD to call and to commit what it wrote. Services named together are judged as running together.
+
+    - `mercato contracts deployed production orders=3f2c1ab`
+    """
+    revisions = dict(each.split("=", 1) for each in services if "=" in each)
+    if len(revisions) != len(services):
+        raise typer.BadParameter("expected each service once, as SERVICE=REVISION")
+    objections = Broker(_root()).deploy(environment, revisions)
+    _answer(f"{environment} {'may not run' if objections else 'runs'} {', '.join(revisions)}.", objections)
+
+
+def _answer(answer: str, objections: Sequence[str]) -> None:
+    """Print yes or no, and why; no is exit code 1."""
+    console = screen.console()
+    for line in (f"{'No' if objections else 'Yes'}: {answer}", *(f"- {objection}" for objection in objections)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if objections:
         raise typer.Exit(1)
 

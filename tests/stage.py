@@ -19,6 +19,8 @@ from chassis.app import App, Compose
 from chassis.channels import Channel, open_channel
 from chassis.clock import Clock, SystemClock
 from chassis.inprocess import Exchange
+from chassis.resilience.callee import Resilience
+from chassis.resilience.channel import ResilientChannel
 from chassis.settings import Settings
 from fleet.embedded import nats
 
@@ -68,15 +70,19 @@ class Stage:
 
     def stub(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub], caller: str = "tests") -> Stub:
         """Return a stub as a service would have it: errors are raised as chassis.errors."""
-        typed: Any = Channel(self.channel(service), [service], caller)
+        resilient = ResilientChannel(self.channel(service), Resilience().callee(_name(service)), [service])
+        typed: Any = Channel(resilient, [service], caller)
         return stub(typed)
 
     def channel(self, service: ServiceDescriptor) -> grpc.aio.Channel:
         """Return a plain channel to a service on stage."""
-        name = service.file.package.split(".")[1]
-        channel = open_channel(self.targets[name], [service])
+        channel = open_channel(self.targets[_name(service)])
         self.stack.push_async_callback(channel.close)
         return channel
+
+
+def _name(service: ServiceDescriptor) -> str:
+    return service.file.package.split(".")[1]
 
 
 @asynccontextmanager

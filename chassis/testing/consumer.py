@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pact
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
-from pact import match
+from pact import Pact, match
 
 from chassis.testing.mock import Mock
 from chassis.testing.pacts import CALLS, EVENTS, write
@@ -100,7 +99,7 @@ class Contract:
     @asynccontextmanager
     async def expecting(self, mock: Mock, *exchanges: Exchange) -> AsyncIterator[None]:
         """Let the consumer call within the block; ContractBroken unless it made these calls and no others."""
-        agreed = pact.Pact(self.consumer, self.provider).with_specification("V4")
+        agreed = Pact(self.consumer, self.provider).with_specification("V4")
         for exchange in exchanges:
             _build(agreed, exchange)
         with agreed.serve("127.0.0.1", raises=False, verbose=False) as server:
@@ -121,7 +120,7 @@ class Contract:
 
         In the event only what the consumer reads belongs; its key, too, only where the consumer goes by it.
         """
-        agreed = pact.Pact(self.consumer, self.provider).with_specification("V4")
+        agreed = Pact(self.consumer, self.provider).with_specification("V4")
         building = _given(agreed.upon_receiving(description, "Async"), given)
         building.with_body(_matching(MessageToDict(event), varies), JSON)
         building.with_metadata({"type": event.DESCRIPTOR.full_name, **({"key": key} if key else {})})
@@ -143,7 +142,7 @@ class Contract:
             if not isinstance(message, Status):
                 self._usage.add_message(message, file)
 
-    def _keep(self, agreed: pact.Pact) -> None:
+    def _keep(self, agreed: Pact) -> None:
         with tempfile.TemporaryDirectory() as folder:
             agreed.write_file(folder)
             [file] = Path(folder).iterdir()
@@ -154,7 +153,7 @@ class Contract:
                 raise ContractBroken(f"two interactions are described as: {description}")
 
 
-def _build(agreed: pact.Pact, exchange: Exchange) -> None:
+def _build(agreed: Pact, exchange: Exchange) -> None:
     method = exchange.method
     requests = [MessageToDict(message) for message in _listed(exchange.request)]
     building = _given(agreed.upon_receiving(exchange.description), exchange.given)

@@ -10,6 +10,7 @@ from aiohttp.web import ServerRunner, TCPSite
 from grpc_health.v1 import health
 
 from chassis.clock import Clock
+from chassis.resilience.callee import Resilience
 from chassis.server import Server
 from chassis.settings import Settings
 from services.gateway.codec import Codec
@@ -33,6 +34,7 @@ class Gateway:
         self._clock = clock
         self._contract = contract
         self._stack = AsyncExitStack()
+        self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
         self.http_port = 0
         self.grpc_port = 0
 
@@ -49,7 +51,7 @@ class Gateway:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         settings, contract = self._settings, self._contract
-        upstream = await stack.enter_async_context(Upstream(contract, settings.target))
+        upstream = await stack.enter_async_context(Upstream(contract, settings.target, self.resilience))
         most, ratio = settings.max_concurrent_calls, settings.trace_ratio
 
         compiled = list(operations(contract, Codec(contract.image)))

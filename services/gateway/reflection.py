@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -46,10 +47,9 @@ class _Files:
         return _File(_first(self._pool.FindFileByName, descriptor_pool.Default().FindFileByName, name), self._commented)
 
     def FindFileContainingSymbol(self, symbol: str) -> _File:  # noqa: N802
-        """Return the file that declares something; KeyError when none does."""
+        """Return the file that declares something, be it a method; KeyError when none does."""
         default = descriptor_pool.Default()
-        file = _first(self._pool.FindFileContainingSymbol, default.FindFileContainingSymbol, symbol)
-        return _File(file, self._commented)
+        return _File(_first(partial(_declaring, self._pool), partial(_declaring, default), symbol), self._commented)
 
 
 class _File:
@@ -71,6 +71,15 @@ class _File:
             proto.CopyFrom(self._commented[self.name])
         else:
             self._file.CopyToProto(proto)
+
+
+def _declaring(pool: Any, symbol: str) -> FileDescriptor:
+    """Return the file that declares something; pools find everything in one but methods."""
+    try:
+        file: FileDescriptor = pool.FindFileContainingSymbol(symbol)
+    except KeyError:
+        file = pool.FindMethodByName(symbol).containing_service.file
+    return file
 
 
 def _first(find: Any, otherwise: Any, name: str) -> FileDescriptor:

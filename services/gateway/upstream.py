@@ -12,6 +12,8 @@ from typing import Any, Self
 import grpc
 
 from chassis.channels import open_channel
+from chassis.resilience.callee import Resilience
+from chassis.resilience.channel import ResilientChannel
 from services.gateway.contract import Contract, backend_of, kind_of, path_of
 
 CONNECT_S = 2.0
@@ -23,21 +25,22 @@ _log = logging.getLogger(__name__)
 class Upstream:
     """Opens the channels, and closes them."""
 
-    def __init__(self, contract: Contract, target: Callable[[str], str]) -> None:
-        """Take what tells the gRPC target of a service by its name."""
+    def __init__(self, contract: Contract, target: Callable[[str], str], resilience: Resilience) -> None:
+        """Take what tells the gRPC target of a service by its name, and what protects from each."""
         self._contract = contract
         self._target = target
+        self._resilience = resilience
         self._channels: dict[str, grpc.aio.Channel] = {}
         self.stubs: dict[str, Callable[..., Any]] = {}
         """What calls a method, by its path: bytes in, bytes out."""
 
     async def __aenter__(self) -> Self:
         for name in sorted({backend_of(service) for service in self._contract.services}):
+            transport = self._channels[name] = open_channel(self._target(name))
             services = [service for service in self._contract.services if backend_of(service) == name]
-            self._channels[name] = open_channel(self._target(name), services)
-        for method in self._contract.methods:
-            channel = self._channels[backend_of(method.containing_service)]
-            self.stubs[path_of(method)] = getattr(channel, kind_of(method))(path_of(method))
+            channel = ResilientChannel(transport, self._resilience.callee(name), services)
+            for method in (method for service in services for method in service.methods):
+                self.stubs[path_of(method)] = getattr(channel, kind_of(method))(path_of(method))
         with suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_S):
                 await asyncio.gather(*(channel.channel_ready() for channel in self._channels.values()))

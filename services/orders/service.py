@@ -87,14 +87,14 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
         now, unwound = self._clock.now(), Batch()
-        self._sagas.unwind(unwound, checkout.KIND, request.name, CANCELLED)
+        turn_round = self._sagas.unwind(unwound, checkout.KIND, request.name, CANCELLED)
         response = await self._orders.change(
             request.name,
             lambda order: domain.cancel(order, request, now),
             lambda order: pb.CancelOrderResponse(order=order),
             also=unwound,
         )
-        self._sagas.wake()
+        turn_round()
         return response
 
     async def CreateReturn(self, request: pb.CreateReturnRequest, context: Any) -> pb.CreateReturnResponse:

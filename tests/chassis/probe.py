@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from mercato.catalog.v1 import catalog_pb2
 from mercato.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
@@ -12,6 +14,9 @@ from mercato.customers.v1 import customers_pb2
 from mercato.orders.v1 import orders_pb2
 
 from chassis.app import App, Compose
+from chassis.clock import SystemClock
+from chassis.server import Server
+from chassis.settings import Settings
 from tests.stage import Stage
 
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
@@ -49,3 +54,13 @@ async def catalog(stage: Stage, **settings: Any) -> tuple[Probe, CatalogServiceS
     probe = Probe(CATALOG)
     await stage.start("catalog", serving(probe), **settings)
     return probe, stage.stub(CATALOG, CatalogServiceStub)
+
+
+@asynccontextmanager
+async def alone(**settings: Any) -> AsyncIterator[tuple[Probe, Server, grpc.aio.Channel]]:
+    """Serve a catalog of probes with nothing behind it within the block; yields a plain channel to it too."""
+    told: dict[str, Any] = {"port": 0, "drain_s": 0.0, "grace_s": 1.0, **settings}
+    probe, server = Probe(CATALOG), Server(Settings("catalog", "catalog/1", **told), SystemClock())
+    await server.add(CATALOG, probe)
+    async with server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield probe, server, channel

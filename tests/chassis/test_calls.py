@@ -380,7 +380,7 @@ async def test_details_of_another_maker_are_no_obstacle(stage: Stage) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(CATALOG.full_name, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}", [CATALOG]) as channel:
+    async with open_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = CatalogServiceStub(cast(Any, Channel(channel, [CATALOG], "tests")))
         with pytest.raises(NotFound, match="gone"):
             await stub.GetProduct(GET)

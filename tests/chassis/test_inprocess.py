@@ -41,6 +41,8 @@ from chassis.errors import (
     invalid_field,
 )
 from chassis.inprocess import Exchange
+from chassis.resilience.callee import Resilience
+from chassis.resilience.channel import ResilientChannel
 from chassis.settings import Settings
 from chassis.status import from_rpc_error
 from chassis.trace import Trace
@@ -73,7 +75,7 @@ class Way:
 
     def channel(self, service: ServiceDescriptor, name: str = "shop") -> Any:
         if self.in_process:
-            return self.stage.exchange.channel(name, [service])
+            return self.stage.exchange.channel(name)
         before = self.stage.targets
         self.stage.targets = {service.file.package.split(".")[1]: before[name]}
         try:
@@ -82,7 +84,8 @@ class Way:
             self.stage.targets = before
 
     def stub(self, service: ServiceDescriptor, stub: Callable[[Any], Any], name: str = "shop") -> Any:
-        return stub(Channel(self.channel(service, name), [service], "tests"))
+        channel = ResilientChannel(self.channel(service, name), Resilience().callee(name), [service])
+        return stub(Channel(channel, [service], "tests"))
 
     @property
     def asking(self) -> CatalogServiceStub:
@@ -413,7 +416,7 @@ async def test_streams_go_both_ways(way: Way) -> None:
     await server.start()
     exchange = Exchange(["echo"])
     async with exchange.serving("echo", {path: handler}), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as remote:
-        channel: Any = exchange.channel("echo", []) if way.in_process else remote
+        channel: Any = exchange.channel("echo") if way.in_process else remote
         call = channel.stream_stream(path)(stream_of(*(b"%d" % number for number in range(100))), timeout=2)
         assert [each async for each in call] == [b"%d" % number for number in range(100)]
     await server.stop(0)
@@ -507,7 +510,7 @@ async def test_a_service_that_ends_lets_go_of_its_callers() -> None:
     exchange = Exchange(["catalog"])
     path = "/tests.Hang/Hang"
     async with exchange.serving("catalog", {path: grpc.unary_unary_rpc_method_handler(hanging.once)}):
-        call: Any = exchange.channel("catalog", []).unary_unary(path)(b"", timeout=30)
+        call: Any = exchange.channel("catalog").unary_unary(path)(b"", timeout=30)
         await hanging.began.wait()
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call

@@ -14,11 +14,12 @@ ROOT = Path(__file__).parent.parent.parent
 SETUP = """
 import logging, os, sys, time
 from chassis.call import Call, serving
-from chassis.logs import call_writer, configure_logs
+from chassis.logs import CallLog, configure_logs, log_as
 from chassis.settings import Settings
 from chassis.trace import Trace
 configure_logs(Settings("orders", "orders/1", log_level="INFO"))
 log = logging.getLogger("tests")
+a_call = Call("/m", "gateway", None, Trace("a" * 32, "b" * 16, False))
 """
 
 
@@ -49,15 +50,42 @@ def test_a_record_is_a_line_with_all_it_says() -> None:
 def test_lines_of_a_call_bear_its_trace_and_its_caller() -> None:
     call, record, outside = lines("""
 trace = Trace("a" * 32, "b" * 16, False)
-with serving(Call("/m", "gateway", None, trace)):
-    call_writer("mercato.calls")({"method": "/m", "code": "OK"})
+with serving(Call("/m", 'a "gateway"', None, trace)) as call:
+    CallLog("/m").write(call, "OK", 0.0012345)
     log.info("within")
 log.info("outside")
 """)
-    assert (call["message"], call["logger"], call["code"]) == ("call", "mercato.calls", "OK")
-    for line in (call, record):
-        assert (line["trace"], line["span"], line["caller"]) == ("a" * 32, "b" * 16, "gateway")
+    assert datetime.fromisoformat(call.pop("time")).tzinfo is not None
+    assert call == {
+        "level": "INFO", "message": "call", "service": "orders", "instance": "orders/1", "version": "v1",
+        "logger": "mercato.calls", "trace": "a" * 32, "span": "b" * 16, "caller": 'a "gateway"',
+        "method": "/m", "code": "OK", "ms": 1.23,
+    }  # fmt: skip
+    assert (record["trace"], record["span"], record["caller"]) == ("a" * 32, "b" * 16, 'a "gateway"')
     assert "trace" not in outside
+
+
+def test_lines_of_calls_stand_in_the_name_of_the_instance_that_serves_them() -> None:
+    hosted, own = lines("""
+import contextvars
+def host():
+    log_as(Settings("carts", "carts/2"))
+    return CallLog("/m")
+own, hosted = CallLog("/m"), contextvars.copy_context().run(host)
+hosted.write(a_call, "OK", 1)
+own.write(a_call, "OK", 1)
+""")
+    assert (hosted["service"], hosted["instance"]) == ("carts", "carts/2")
+    assert (own["service"], own["instance"]) == ("orders", "orders/1")
+
+
+def test_lines_of_calls_and_records_come_in_order() -> None:
+    found = lines("""
+for number in range(300):
+    CallLog(f"/{number}").write(a_call, "OK", 1)
+    log.info("then", extra={"method": f"/{number}"})
+""")
+    assert [line["method"] for line in found] == [f"/{number}" for number in range(300) for _ in range(2)]
 
 
 def test_an_exception_comes_with_its_traceback() -> None:
@@ -94,7 +122,7 @@ def test_lines_are_out_after_a_moment() -> None:
 
 
 def test_what_the_level_excludes_is_not_written() -> None:
-    assert lines('log.debug("no"); logging.getLogger().setLevel("ERROR"); call_writer("mercato.calls")({})') == []
+    assert lines('log.debug("no"); logging.getLogger().setLevel("ERROR"); CallLog("/m").write(a_call, "OK", 1)') == []
 
 
 def test_what_cannot_be_written_harms_nobody() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from mercato.catalog.v1 import catalog_pb2
 from mercato.operations.v1 import operations_pb2
 from mercato.orders.v1 import orders_pb2
 from mercato.payments.v1 import payments_pb2
 
-from chassis.policy import LONGEST_STREAM_S, UNARY_TIMEOUT_S, Policy, service_config
+from chassis.policy import LONGEST_STREAM_S, UNARY_TIMEOUT_S, Policy
 
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"]
@@ -27,17 +25,7 @@ def test_a_method_may_take_as_long_as_its_contract_says() -> None:
 def test_what_is_idempotent_is_retriable_and_what_has_an_id_answers_again() -> None:
     read, write = CATALOG.methods_by_name["GetProduct"], CATALOG.methods_by_name["CreateProduct"]
     replay = OPERATIONS.methods_by_name["ReplayDeadLetters"]
-    assert Policy.of(read) == Policy("/mercato.catalog.v1.CatalogService/GetProduct", 2.0, True, False)
-    assert Policy.of(write) == Policy("/mercato.catalog.v1.CatalogService/CreateProduct", 2.0, True, True)
+    assert Policy.of(read) == Policy("/mercato.catalog.v1.CatalogService/GetProduct", 2.0, True, True, False)
+    assert Policy.of(write) == Policy("/mercato.catalog.v1.CatalogService/CreateProduct", 2.0, True, False, True)
     assert not Policy.of(replay).request_id
     assert not Policy.of(CATALOG.methods_by_name["ImportProducts"]).request_id
-
-
-def test_clients_retry_what_is_safe_to_retry_and_nothing_else() -> None:
-    config = json.loads(service_config([CATALOG]))
-    [methods] = config["methodConfig"]
-    names = {entry["method"] for entry in methods["name"]}
-    assert names == {method.name for method in CATALOG.methods} - {"ImportProducts"}  # its stream is not kept
-    assert methods["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
-    assert config["healthCheckConfig"] == {"serviceName": ""}
-    assert json.loads(service_config([]))["methodConfig"] == []

@@ -158,9 +158,9 @@ class World:
 
     async def unwind(self, sagas: Sagas, subject: str) -> None:
         batch = Batch()
-        sagas.unwind(batch, KIND, subject, Refusal("", "CANCELLED", "changed my mind"))
+        turn_round = sagas.unwind(batch, KIND, subject, Refusal("", "CANCELLED", "changed my mind"))
         await self.database.commit(batch)
-        sagas.wake()
+        turn_round()
 
     async def ends(self, subject: str) -> list[str]:
         """Return how a saga ended; more than once would be wrong."""
@@ -474,8 +474,37 @@ async def test_a_running_saga_can_be_turned_round_at_any_point(world: World, poi
         go.set()
         await world.ended(subject, "undone:  CANCELLED")
     at = STEPS.index(point.split()[1])
-    undone = [action for action in world.partners.log if action.startswith("undo")]
-    assert undone == [f"undo {step}" for step in STEPS[: at + 1][::-1] if step != "post"]
+    assert world.partners.log == [*STEPS[: at + 1], "undo pay", "undo pack", "end"]
+
+
+async def test_a_saga_can_be_turned_round_while_another_instance_carries_it_on(world: World) -> None:
+    first, second = world.instance("trips/1"), world.instance("trips/2")
+    there, go = world.partners.hold("before pay")
+    async with running(first, second):
+        subject = await world.begin(first)
+        await there.wait()
+        await world.unwind(second, subject)
+        await world.ended(subject, "undone:  CANCELLED")
+        go.set()
+        await asyncio.sleep(0.1)
+    assert await world.ends(subject) == ["undone:  CANCELLED"]
+    assert not world.partners.effects[subject] & {"pack", "pay"}
+
+
+async def test_steps_that_take_long_keep_the_lease(world: World) -> None:
+    slow, other = world.instance("trips/1"), world.instance("trips/2")
+    async with running(slow):
+        points = [world.partners.hold(f"after {step}") for step in STEPS]
+        subject = await world.begin(slow)
+        async with running(other):
+            for there, go in points:
+                await there.wait()
+                world.clock.advance(LEASE * 2 / 3)
+                other.wake()
+                await asyncio.sleep(0.05)
+                go.set()
+            await world.ended(subject, "done")
+    assert world.partners.log == [*STEPS, "complete"]
 
 
 async def test_turning_round_and_completing_at_once_is_decided_by_the_database(world: World) -> None:

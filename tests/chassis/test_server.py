@@ -126,7 +126,7 @@ async def test_no_call_is_lost_when_one_of_two_ends(instance: Instance, stage: S
             await stub.GetProduct(GET, timeout=5)
             answered += 1
 
-    async with open_channel(target) as channel:  # it knows no contract: nothing is retried
+    async with open_channel(target) as channel:  # nothing is tried again but what gRPC knows was not sent
         callers = [asyncio.create_task(call(stub_of(channel))) for _ in range(8)]
         await asyncio.sleep(0.2)
         await other.end()
@@ -166,7 +166,7 @@ async def test_calls_under_way_are_finished_and_hanging_ones_cut_off(instance: I
 async def test_clients_that_watch_its_health_do_not_hold_up_its_end(instance: Instance) -> None:
     await instance.start(grace_s=10.0)
     instance.probe.on("GetProduct", answer)
-    async with open_channel(instance.target, [CATALOG]) as channel:
+    async with open_channel(instance.target) as channel:
         await stub_of(channel).GetProduct(GET)
         assert await instance.end() < 2
 
@@ -203,7 +203,7 @@ async def test_instances_are_found_again_after_a_restart_on_the_same_port(instan
     instance.probe.on("GetProduct", answer)
     await instance.start()
     port = int(instance.target.rpartition(":")[2])
-    async with open_channel(instance.target, [CATALOG]) as channel:
+    async with open_channel(instance.target) as channel:
         await stub_of(channel).GetProduct(GET)
         await instance.end()
         again = Instance(stage)

@@ -23,6 +23,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "MERCATO_WEIGHT": ("weight", "3", 3),
     "MERCATO_TARGETS": ("targets", "a=ipv4:1.2.3.4:5;b=x=y", {"a": "ipv4:1.2.3.4:5", "b": "x=y"}),
     "MERCATO_MAX_CONCURRENT_CALLS": ("max_concurrent_calls", "8", 8),
+    "MERCATO_RETRY_BUDGET": ("retry_budget", "0.2", 0.2),
     "MERCATO_DRAIN_S": ("drain_s", "0.25", 0.25),
     "MERCATO_GRACE_S": ("grace_s", "3", 3.0),
     "MERCATO_TRACE_RATIO": ("trace_ratio", "0.5", 0.5),

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from chassis.testing.bridge import Provider
+from chassis.testing.gate import verify
 from chassis.testing.pacts import find, read
 from chassis.testing.verdict import Verdict
 from fleet.__main__ import build
 from fleet.broker import Broker
 from fleet.errors import FleetError
+from tests.contracts.mutants import Mutation, mutated
 from tests.contracts.regeneration import CONTRACTS, ROOT
+from tests.contracts.test_mutations import BENIGN, BREAKING
 
 ENVIRONMENT = "production"
 
@@ -27,14 +31,27 @@ class Suite:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.broker = Broker(root)
-        self._git("init", "--quiet", "--initial-branch=main")
+
+    @classmethod
+    def small(cls, root: Path) -> Suite:
+        """Three services of nothing but names, with real pacts."""
+        suite = cls(root)
+        suite._git("init", "--quiet", "--initial-branch=main")
         for service in ("orders", "inventory", "notifications"):
-            self.write(f"services/{service}/__main__.py", "first")
-        self.write("chassis/app.py", "first")
-        self.write("protos/orders.proto", "first")
-        self.write("generated/orders.py", "first")
+            suite.write(f"services/{service}/__main__.py", "first")
+        suite.write("chassis/app.py", "first")
+        suite.write("protos/orders.proto", "first")
+        suite.write("generated/orders.py", "first")
         for pact in ("orders/inventory.json", "notifications/orders.events.json", "orders/orders.events.json"):
-            self.write(f"contracts/{pact}", (CONTRACTS / pact).read_text())
+            suite.write(f"contracts/{pact}", (CONTRACTS / pact).read_text())
+        return suite
+
+    @classmethod
+    def cloned(cls, root: Path) -> Suite:
+        """The real ones, as last committed."""
+        suite = cls(root)
+        suite._git("clone", "--quiet", str(ROOT), ".")
+        return suite
 
     def write(self, path: str, text: str) -> None:
         file = self.root / path
@@ -85,7 +102,7 @@ class Suite:
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    return Suite(tmp_path)
+    return Suite.small(tmp_path)
 
 
 def only(objections: Sequence[str]) -> str:
@@ -201,7 +218,7 @@ def test_nothing_is_recorded_of_a_tree_that_is_not_committed(suite: Suite) -> No
 
 def test_what_is_not_known_is_told(suite: Suite) -> None:
     suite.release()
-    with pytest.raises(FleetError, match=r"nothing is known of production: expected contracts/deployed/production"):
+    with pytest.raises(FleetError, match=r"nothing is known of production: .* writes contracts/deployed/prod"):
         suite.objections("orders")
     suite.deploy()
     with pytest.raises(FleetError, match="there is no services/nobody"):
@@ -216,14 +233,84 @@ def test_the_command_answers_by_words_and_exit_code(suite: Suite, monkeypatch: p
     suite.deploy(inventory=commit)
     suite.commit()
     monkeypatch.chdir(suite.root)
-    run = CliRunner()
-    yes = run.invoke(build(), ["contracts", "can-i-deploy", "orders", "--to", ENVIRONMENT])
-    assert (yes.exit_code, yes.output) == (0, f"Yes: orders at {suite.broker.commit()[:12]} may go to production.\n")
-    no = run.invoke(build(), ["contracts", "can-i-deploy", "notifications", "--to", ENVIRONMENT])
-    assert no.exit_code == 1
-    assert "- notifications needs orders, which does not run in production" in no.output
-    old = run.invoke(build(), ["contracts", "can-i-deploy", "inventory", "--to", ENVIRONMENT, "--commit", commit])
-    assert old.output.startswith(f"Yes: inventory at {commit[:12]}")
+    yes = mercato("can-i-deploy", "orders", "--to", ENVIRONMENT)
+    assert yes == (0, f"Yes: orders at {suite.broker.commit()[:12]} may go to production.\n")
+    code, no = mercato("can-i-deploy", "notifications", "--to", ENVIRONMENT)
+    assert code == 1
+    assert "- notifications needs orders, which does not run in production" in no
+    _, old = mercato("can-i-deploy", "inventory", "--to", ENVIRONMENT, "--commit", commit)
+    assert old.startswith(f"Yes: inventory at {commit[:12]}")
+
+
+def mercato(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(build(), ["contracts", *arguments])
+    return result.exit_code, result.output
+
+
+def test_what_is_deployed_is_recorded_only_if_it_may_be(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(suite.root)
+    commit = suite.release()
+    refused = "No: production may not run orders.\n- orders needs inventory, which does not run in production\n"
+    assert mercato("deployed", ENVIRONMENT, "orders=HEAD") == (1, refused)
+    assert not (suite.root / "contracts" / "deployed").exists()
+    assert mercato("deployed", ENVIRONMENT, "inventory=HEAD", f"orders={commit}") == (
+        0, "Yes: production runs inventory, orders.\n",
+    )  # fmt: skip
+    assert suite.broker.deployed(ENVIRONMENT) == {"inventory": commit, "orders": commit}
+    suite.write("services/inventory/__main__.py", "second")
+    suite.commit()
+    assert mercato("deployed", ENVIRONMENT, "inventory=HEAD")[0] == 1
+    newer = suite.release()
+    assert mercato("deployed", ENVIRONMENT, f"inventory={newer[:10]}")[0] == 0
+    assert suite.broker.deployed(ENVIRONMENT) == {"inventory": newer, "orders": commit}
+
+
+@pytest.mark.parametrize("services", [["orders"], ["orders=HEAD", "orders=HEAD"]])
+def test_deployments_are_named_by_revision(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, services: Sequence[str]
+) -> None:
+    monkeypatch.chdir(suite.root)
+    suite.release()
+    code, output = mercato("deployed", ENVIRONMENT, *services)
+    assert code == 2
+    assert "SERVICE=REVISION" in output
+    with pytest.raises(FleetError, match="does not name an environment"):
+        suite.broker.deploy("../released/verified", {})
+
+
+async def test_a_change_of_this_very_repository_that_breaks_may_not_go(
+    tmp_path: Path, running: Mapping[str, Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = Suite.cloned(tmp_path)
+    monkeypatch.chdir(suite.root)
+    released = suite.release()
+    services = sorted(main.parent.name for main in suite.root.glob("services/*/__main__.py"))
+    assert mercato("deployed", ENVIRONMENT, *(f"{service}={released}" for service in services))[0] == 0
+    suite.commit()
+    assert mercato("can-i-deploy", "inventory", "--to", ENVIRONMENT)[0] == 0
+
+    async def verified(mutation: Mutation) -> list[Verdict]:
+        async with mutated(mutation, running["inventory"]) as changed:
+            return [await verify(file, changed) for file in find(CONTRACTS) if file.name == "inventory.json"]
+
+    proto = "protos/mercato/inventory/v1/inventory.proto"
+    text = (suite.root / proto).read_text()
+    suite.write(proto, text.replace("int64 quantity = 2", "int64 quantity = 9"))
+    suite.commit()
+    verdicts = await verified(next(it for it in BREAKING if it.name == "field renumbered in a request"))
+    with pytest.raises(AssertionError, match="only a green gate"):
+        suite.broker.record(verdicts)
+    code, output = mercato("can-i-deploy", "inventory", "--to", ENVIRONMENT)
+    assert (code, output.startswith("No: inventory")) == (1, True)
+    assert {consumer for consumer in services if f"what {consumer} at {released[:12]} needs of it" in output} == {
+        each.consumer for each in verdicts if not each.green
+    }
+
+    suite.write(proto, text.replace("message StockLine {", "message StockLine {\n  string note = 20;"))
+    suite.commit()
+    suite.broker.record(await verified(next(it for it in BENIGN if it.name == "field added to a request")))
+    suite.commit()
+    assert mercato("can-i-deploy", "inventory", "--to", ENVIRONMENT)[0] == 0
 
 
 def test_the_picture_in_the_docs_is_of_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,4 +329,4 @@ def test_the_matrix_names_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "products.prices.end_time" in shown
     assert "customer.email" in shown
     unused = CliRunner().invoke(build(), ["contracts", "matrix", "--unused"]).output
-    assert "mercato.customers.v1.Customer: name, kind, display_name, addresses, etag, create_time\n" in unused
+    assert "mercato.customers.v1.Customer: create_time\n" in unused

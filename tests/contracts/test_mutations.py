@@ -102,7 +102,7 @@ def value_renumbered(full_name: str, value: str, number: int) -> Protos:
 
 
 def oneof(full_name: str, other: str, number: int) -> Protos:
-    """Put a field into a oneof with another, a text, in which the provider now answers."""
+    """Put a field into a oneof with another, a text."""
 
     def change(files: FileDescriptorSet) -> None:
         owner = message(files, full_name.rpartition(".")[0])
@@ -139,6 +139,15 @@ def method_removed(package: str, name: str) -> Protos:
             for service in file.service:
                 for method in [each for each in service.method if file.package == package and each.name == name]:
                     service.method.remove(method)
+
+    return change
+
+
+def method_added(package: str, name: str, like: str) -> Protos:
+    def change(files: FileDescriptorSet) -> None:
+        for service in (it for file in files.file if file.package == package for it in file.service):
+            for method in [each for each in service.method if each.name == like]:
+                service.method.add(name=name, input_type=method.input_type, output_type=method.output_type)
 
     return change
 
@@ -235,12 +244,12 @@ BREAKING = [
         protos=renamed(f"{PRODUCT}.title", "caption", 20), sources={f"{PRODUCT}.caption": "title"},
     ),
     of("field renumbered in an answer", "inventory", WINDOW, protos=renumbered(f"{STOCK}.on_hand", 12)),
-    of("field renumbered in a request", "inventory", ORDERS, protos=renumbered(f"{LINE}.quantity", 9)),
+    of("field renumbered in a request", "inventory", ORDERS, GATEWAY, protos=renumbered(f"{LINE}.quantity", 9)),
     *(of(f"whole number to {to}", "inventory", WINDOW, protos=typed(f"{STOCK}.on_hand", it)) for to, it in INT.items()),
     of("whole number to a list", "inventory", WINDOW, protos=repeated(f"{STOCK}.on_hand")),
-    of("request's number to a text", "inventory", ORDERS, protos=typed(f"{LINE}.quantity", Type.TYPE_STRING)),
+    of("request's number to a text", "inventory", ORDERS, GATEWAY, protos=typed(f"{LINE}.quantity", Type.TYPE_STRING)),
     of("Timestamp to a text", "catalog", WINDOW, protos=typed(f"{PRODUCT}.create_time", Type.TYPE_STRING)),
-    of("Money to a text", "catalog", WINDOW, ORDERS, protos=typed(f"{PRICE}.amount", Type.TYPE_STRING)),
+    of("Money to a text", "catalog", WINDOW, ORDERS, GATEWAY, protos=typed(f"{PRICE}.amount", Type.TYPE_STRING)),
     of("time of withdrawal dropped", "catalog", ORDERS, protos=dropped(f"{PRICE}.end_time")),
     of(
         "enum value renumbered", "payments", WINDOW,
@@ -256,18 +265,20 @@ BREAKING = [
             "mercato.shipping.v1.QuoteCarriageResponse.price_text": "price",
         },
     ),
-    of("map's values to texts", "customers", WINDOW, protos=map_of_texts(f"{CUSTOMER}.addresses")),
+    of("map's values to texts", "customers", WINDOW, GATEWAY, protos=map_of_texts(f"{CUSTOMER}.addresses")),
     of("value gone", "catalog", WINDOW, reply=on("GetProduct", blank_title)),
-    of("error code changed", "inventory", ORDERS, reply=on(OUT_OF_STOCK, code(grpc.StatusCode.INTERNAL))),
+    of("error code changed", "inventory", ORDERS, GATEWAY, reply=on(OUT_OF_STOCK, code(grpc.StatusCode.INTERNAL))),
     of("not found told as refused", "payments", GATEWAY,
        reply=on("GetPayment", code(grpc.StatusCode.PERMISSION_DENIED))),
-    of("details missing", "inventory", ORDERS, reply=on(OUT_OF_STOCK, without_details)),
-    of("trailer lost", "inventory", ORDERS, reply=on(OUT_OF_STOCK, without_trailers)),
-    of("reason changed", "inventory", ORDERS, reply=on(OUT_OF_STOCK, info(reason="SHORT"))),
+    of("details missing", "inventory", ORDERS, GATEWAY, reply=on(OUT_OF_STOCK, without_details)),
+    of("trailer lost", "inventory", ORDERS, GATEWAY, reply=on(OUT_OF_STOCK, without_trailers)),
+    of("reason changed", "inventory", ORDERS, GATEWAY, reply=on(OUT_OF_STOCK, info(reason="SHORT"))),
     of("detail's data changed", "inventory", ORDERS, reply=on(OUT_OF_STOCK, info(metadata={"available": "0"}))),
-    of("error turned into OK", "inventory", ORDERS, reply=on(OUT_OF_STOCK, all_well)),
-    of("OK turned into an error", "inventory", WINDOW, reply=on("GetStock", refused)),
-    of("method removed", "shipping", ORDERS, protos=method_removed("mercato.shipping.v1", "CancelShipment")),
+    of("error turned into OK", "inventory", ORDERS, GATEWAY, reply=on(OUT_OF_STOCK, all_well)),
+    of("OK turned into an error", "inventory", WINDOW, GATEWAY, reply=on("GetStock", refused)),
+    of("method removed", "shipping", ORDERS, GATEWAY, protos=method_removed("mercato.shipping.v1", "CancelShipment")),
+    of("method that is only passed on removed", "inventory", GATEWAY,
+       protos=method_removed("mercato.inventory.v1", "ListMovements")),
     of("package renamed", "customers", WINDOW, ORDERS, GATEWAY,
        protos=package_renamed("mercato.customers.v1", "mercato.customers.v2")),
 ]  # fmt: skip
@@ -288,7 +299,11 @@ BENIGN = [
     ),
     of("text to bytes", "catalog", protos=typed(f"{PRODUCT}.title", Type.TYPE_BYTES)),
     of("field that nobody reads dropped", "inventory", protos=dropped("mercato.inventory.v1.Reservation.expire_time")),
-    of("method that nobody calls removed", "inventory", protos=method_removed("mercato.inventory.v1", "ListMovements")),
+    of(
+        "field put into a oneof", "shipping",
+        protos=oneof("mercato.shipping.v1.QuoteCarriageResponse.price", "price_text", 9),
+    ),
+    of("method added", "inventory", protos=method_added("mercato.inventory.v1", "CountStock", like="GetStock")),
     of("words of an error changed", "inventory",
        reply=on(OUT_OF_STOCK, lambda reply: setattr(reply.status, "message", "Sold out."))),
     of("field of an event added", "orders", protos=added(CONFIRMED, "note", 20)),

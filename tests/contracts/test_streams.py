@@ -1,4 +1,4 @@
-"""Streams of every kind, metadata and trailers, from a consumer's test to a provider that knows nothing of Mercato."""
+"""Streams of every kind, metadata, trailers and a oneof, from a consumer's test to a provider unlike any of Mercato."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from chassis.testing.bridge import Provider
 from chassis.testing.consumer import Exchange, Pacts
 from chassis.testing.gate import verify
 from chassis.testing.mock import Mock
+from chassis.testing.pacts import read
 from chassis.testing.schema import kind_of, path_of
 from chassis.testing.wire import DETAILS
 
+Type = FieldDescriptorProto
+
 
 def counting() -> Any:
-    """Return a service with a method of each kind."""
+    """Return a service with a method of each kind, and a message with a oneof."""
     file = FileDescriptorProto(name="lab.proto", package="lab", syntax="proto3")
     message = file.message_type.add(name="Number")
-    message.field.add(
-        name="value", number=1, type=FieldDescriptorProto.TYPE_INT32, label=FieldDescriptorProto.LABEL_OPTIONAL
-    )
+    message.oneof_decl.add(name="form")
+    for number, (name, type_) in enumerate({"value": Type.TYPE_INT32, "words": Type.TYPE_STRING}.items(), start=1):
+        message.field.add(name=name, number=number, type=type_, label=Type.LABEL_OPTIONAL, oneof_index=0)
     service = file.service.add(name="Counting")
     for name, asks, answers in (("One", 0, 0), ("CountTo", 0, 1), ("Sum", 1, 0), ("Double", 1, 1)):
         service.method.add(
@@ -51,11 +54,12 @@ def numbers(*values: int) -> list[Any]:
 
 
 class Counting(grpc.GenericRpcHandler):
-    """A real provider; `lost` of what it should send never come."""
+    """A real provider; `lost` of what it should send never come, and `words` stand for the number it should answer."""
 
-    def __init__(self, lost: int = 0, tells: str = "yes") -> None:
+    def __init__(self, lost: int = 0, tells: str = "yes", words: str = "") -> None:
         self._lost = lost
         self._tells = tells
+        self._words = words
 
     def service(self, handler_call_details: Any) -> Any:
         method = METHODS[handler_call_details.method.rpartition("/")[2]]
@@ -66,7 +70,7 @@ class Counting(grpc.GenericRpcHandler):
     async def one(self, request: Any, context: Any) -> Any:
         await context.send_initial_metadata((("counted", "yes"),))
         context.set_trailing_metadata((("checked", self._tells), ("mark-bin", b"\x07")))
-        return request
+        return NUMBER(words=self._words) if self._words else request
 
     async def countto(self, request: Any, context: Any) -> AsyncIterator[Any]:
         for value in range(1, request.value + 1 - self._lost):
@@ -110,7 +114,7 @@ async def file(tmp_path: Path) -> Path:
         one = Exchange("one", METHODS["One"], NUMBER(value=4), NUMBER(value=4), trailers=trailers)
         async with contract.expecting(mock, one):
             call = stub(channel, "One")(NUMBER(value=4))
-            assert (await call).value == 4
+            assert (await call).WhichOneof("form") == "value"
             assert dict(await call.trailing_metadata()) == {"checked": "yes", "mark-bin": b"\x07"}
 
         async with contract.expecting(mock, Exchange("two", METHODS["CountTo"], NUMBER(value=2), numbers(1, 2))):
@@ -151,3 +155,12 @@ async def test_what_is_lost_on_the_way_is_red(server: grpc.aio.Server, file: Pat
 async def test_another_trailer_is_red(server: grpc.aio.Server, file: Path) -> None:
     [problem] = (await verify(file, await provider(server, Counting(tells="no")))).problems
     assert "'trailer-checked': Expected 'no' to be equal to 'yes'" in problem
+
+
+async def test_the_other_member_of_a_oneof_is_red(server: grpc.aio.Server, file: Path) -> None:
+    """The consumer does not even know it: only what it reads of the oneof is in its pact."""
+    [number] = [message for message in read(file).schema.files.file[0].message_type if message.name == "Number"]
+    assert [(field.name, number.oneof_decl[field.oneof_index].name) for field in number.field] == [("value", "form")]
+    assert (await verify(file, await provider(server, Counting(words="four")))).problems == [
+        "One.value: is missing (one)"
+    ]

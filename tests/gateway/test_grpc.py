@@ -16,11 +16,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_status import rpc_status
 from mercato.catalog.v1 import catalog_pb2, catalog_pb2_grpc
 from mercato.orders.v1 import orders_pb2, orders_pb2_grpc
 
 from services.gateway.contract import Contract
+from services.gateway.reflection import SERVICES
 from tests.gateway.conftest import Running
 
 Orders = orders_pb2_grpc.OrderServiceStub
@@ -169,6 +171,24 @@ class TestReflection:
                 return str(database.FindFileContainingSymbol("mercato.orders.v1.Order").source_code_info)
 
         assert "Place an order." in await asyncio.to_thread(file)
+
+    @pytest.mark.parametrize("name", SERVICES)
+    @pytest.mark.parametrize(
+        "symbol",
+        [
+            "mercato.orders.v1.OrderService",
+            "mercato.orders.v1.OrderService.PlaceOrder",
+            "mercato.orders.v1.Order.State",
+            "mercato.orders.v1.Order.state",
+            "grpc.health.v1.Health.Check",
+        ],
+    )
+    async def test_whatever_has_a_name_is_described(self, gateway: Running, name: str, symbol: str) -> None:
+        """As `grpcurl describe` asks, which falls back from the newer name of reflection to the older."""
+        asked = ServerReflectionRequest(file_containing_symbol=symbol).SerializeToString()
+        reflect: Any = gateway.grpc.stream_stream(f"/{name}/ServerReflectionInfo")
+        answer = ServerReflectionResponse.FromString(await reflect(iter([asked])).read())
+        assert answer.file_descriptor_response.file_descriptor_proto, answer.error_response
 
     async def test_tools_that_speak_v1_call_by_reflection(self, gateway: Running) -> None:
         buf = str(Path(sys.executable).with_name("buf"))

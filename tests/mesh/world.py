@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,13 +24,13 @@ from mercato.mesh.v1 import mesh_pb2 as pb
 from mercato.mesh.v1.mesh_pb2_grpc import MeshServiceStub, RegistryServiceStub
 from xds.data.orca.v3.orca_pb2 import OrcaLoadReport
 
-from chassis.settings import Settings
-from chassis.xds import follow_control_plane
 from tests.stage import eventually
 
 SERVICE, METHOD = "mesh.tests.v1.Echo", "Do"
 PATH = f"/{SERVICE}/{METHOD}"
 HEARTBEAT_S = 0.5
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
 
 
 class Member:
@@ -43,6 +48,9 @@ class Member:
         )
         self.delay_s = 0.0
         self.fails = False
+        self.silent = False
+        self.under_way = asyncio.Event()
+        """Set once a call waits as long as `delay_s`."""
         self.served = 0
         self.failed = 0
         self.busy_s = 0.0
@@ -53,8 +61,8 @@ class Member:
         self._heartbeats: asyncio.Task[None] | None = None
 
     async def serve(self, port: int = 0) -> None:
-        handlers = {METHOD: grpc.unary_unary_rpc_method_handler(self._do)}
-        reports = {"StreamCoreMetrics": grpc.unary_stream_rpc_method_handler(self._report)}
+        handlers: dict[str, Any] = {METHOD: grpc.unary_unary_rpc_method_handler(self._do)}
+        reports: dict[str, Any] = {"StreamCoreMetrics": grpc.unary_stream_rpc_method_handler(self._report)}
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(SERVICE, handlers),
@@ -93,6 +101,7 @@ class Member:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self.name} fails")
         started = time.perf_counter()
         if self.delay_s:
+            self.under_way.set()
             await asyncio.sleep(self.delay_s)
         self.busy_s += time.perf_counter() - started + 0.001
         return self.name.encode()
@@ -120,7 +129,8 @@ class Member:
         while True:
             self._told.clear()
             self.instance.vitals.calls = self.served
-            yield pb.RegisterRequest(instance=self.instance)
+            if not self.silent:
+                yield pb.RegisterRequest(instance=self.instance)
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._told.wait()
@@ -135,19 +145,83 @@ class Calls:
     errors: Counter[str] = field(default_factory=Counter)
     """By status."""
     slowest_s: float = 0.0
-    details: str = ""
 
-    def share(self, *names: str) -> float:
-        return sum(self.answers[name] for name in names) / self.answers.total()
+    def share(self, name: str) -> float:
+        return self.answers[name] / max(self.answers.total(), 1)
+
+
+class Caller:
+    """A process of clients that follow a mesh."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._asked: dict[int, asyncio.Future[Calls]] = {}
+        self._numbers = count()
+
+    @classmethod
+    async def start(cls, mesh: str, stack: AsyncExitStack) -> Caller:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.mesh.caller", mesh,
+            cwd=ROOT, env=ENVIRONMENT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        caller = cls(process)
+        reader = asyncio.create_task(caller._read())
+        stack.push_async_callback(process.wait)
+        stack.callback(process.kill)
+        stack.callback(reader.cancel)
+        return caller
+
+    async def call(self, target: str, **options: Any) -> Calls:
+        assert self._process.stdin
+        number, answered = next(self._numbers), asyncio.get_running_loop().create_future()
+        self._asked[number] = answered
+        self._process.stdin.write(json.dumps({"number": number, "target": target, **options}).encode() + b"\n")
+        async with asyncio.timeout(30):
+            calls: Calls = await answered
+            return calls
+
+    async def _read(self) -> None:
+        assert self._process.stdout
+        async for line in self._process.stdout:
+            told = json.loads(line)
+            calls = Calls(Counter(told["answers"]), Counter(told["errors"]), told["slowest_s"])
+            self._asked.pop(told["number"]).set_result(calls)
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client of one target."""
+
+    caller: Caller
+    target: str
+
+    async def calls(self, count: int, *, at_once: int = 20, timeout_s: float = 5.0, path: str = PATH) -> Calls:
+        """Make so many calls."""
+        return await self.caller.call(self.target, path=path, count=count, at_once=at_once, timeout_s=timeout_s)
+
+    async def until(self, holds: Callable[[Calls], bool], timeout_s: float = 5.0, **options: Any) -> Calls:
+        """Make rounds of calls until what becomes of one is as wanted."""
+        calls, count = Calls(), options.pop("count", 30)
+
+        async def round_holds() -> bool:
+            nonlocal calls
+            calls = await self.calls(count, **options)
+            return holds(calls)
+
+        try:
+            await eventually(round_holds, timeout_s)
+        except TimeoutError:
+            raise AssertionError(f"the last round: {calls}") from None
+        return calls
 
 
 class World:
     """What tests of one mesh share. Names of services are never used twice: clients keep what they know by name."""
 
-    def __init__(self, address: str, stack: AsyncExitStack) -> None:
+    def __init__(self, address: str, stack: AsyncExitStack, caller: Caller) -> None:
         self.address = address
         self.stack = stack
-        follow_control_plane(Settings(service="tests", instance="tests/1", mesh=address))
+        self._caller = caller
         channel = grpc.aio.insecure_channel(address)
         stack.push_async_callback(channel.close)
         self.mesh: MeshServiceStub = MeshServiceStub(channel)
@@ -167,10 +241,8 @@ class World:
     async def members(self, service: str, count: int, **told: Any) -> list[Member]:
         return [await self.member(f"{service}/{number}", **told) for number in range(1, count + 1)]
 
-    def channel(self, service: str) -> grpc.aio.Channel:
-        channel = grpc.aio.insecure_channel(f"xds:///{service}")
-        self.stack.push_async_callback(channel.close)
-        return channel
+    def client(self, service: str) -> Client:
+        return Client(self._caller, f"xds:///{service}")
 
     async def policy(self, service: str, **fields: Any) -> pb.Policy:
         request = pb.UpdatePolicyRequest(
@@ -196,46 +268,8 @@ class World:
         return found
 
 
-async def call(
-    channel: grpc.aio.Channel, count: int, *, at_once: int = 20, timeout_s: float = 5.0, path: str = PATH
-) -> Calls:
-    """Make so many calls."""
-    do, calls, left = channel.unary_unary(path), Calls(), iter(range(count))
-
-    async def some() -> None:
-        for _ in left:
-            started = time.perf_counter()
-            try:
-                calls.answers[(await do(b"", timeout=timeout_s)).decode()] += 1
-            except grpc.aio.AioRpcError as error:
-                calls.errors[error.code().name] += 1
-                calls.details = error.details() or ""
-            calls.slowest_s = max(calls.slowest_s, time.perf_counter() - started)
-
-    await asyncio.gather(*(some() for _ in range(at_once)))
-    return calls
-
-
-async def until_calls(
-    channel: grpc.aio.Channel, holds: Callable[[Calls], bool], timeout_s: float = 5.0, **options: Any
-) -> Calls:
-    """Make rounds of calls until what becomes of one is as wanted."""
-    calls = Calls()
-
-    async def round_holds() -> bool:
-        nonlocal calls
-        calls = await call(channel, options.pop("count", 30), **options)
-        return holds(calls)
-
-    try:
-        await eventually(round_holds, timeout_s)
-    except TimeoutError:
-        raise AssertionError(f"the last round: {calls}") from None
-    return calls
-
-
 @asynccontextmanager
 async def world(address: str) -> AsyncIterator[World]:
     """What tests of the mesh at this address share."""
     async with AsyncExitStack() as stack:
-        yield World(address, stack)
+        yield World(address, stack, await Caller.start(address, stack))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import aiohttp
@@ -33,6 +34,8 @@ VICTIMS = (
     "payments", "inventory", "orders", "postgres", "shipping", "nats", "customers", "catalog", "notifications", FRONT,
 )  # fmt: skip
 REPLACED_S = 60.0
+DEADLINE_S, GIVEN_UP_S, TRIES = 0.3, 0.35, 5
+"""A caller's deadline, and when it has to have its answer; the card processor takes 2 s."""
 
 
 async def violations(fleet: Plan) -> dict[str, list[str]]:
@@ -113,25 +116,62 @@ async def test_500_buyers_of_50_pieces_buy_exactly_50(fleet: Plan, shop: Shop) -
     assert await violations(fleet) == {}
 
 
+async def best_of(tries: int, measured: Callable[[], Awaitable[float]]) -> float:
+    """Return the least of some measurements: what was promised, without what else the machine had to do."""
+    return min([await measured() for _ in range(tries)])
+
+
 async def test_a_slow_processor_holds_nobody_beyond_the_deadline_and_the_order_ends_right(
     fleet: Plan, shop: Shop
 ) -> None:
-    customer, product = await new_customer(shop), await new_product(shop, pieces=1)
-    placed = (await shop.orders.PlaceOrder(order_of(customer, product, card_token="tok_slow"))).order
-    started = time.perf_counter()
-    with pytest.raises(DeadlineExceeded):
-        async for _ in shop.orders.WatchOrder(orders_pb2.WatchOrderRequest(name=placed.name), timeout=0.3):
-            pass
-    assert time.perf_counter() - started < 1.0  # of 300 ms; the processor takes 2 s
-    watched = [
-        response.order.state
-        async for response in shop.orders.WatchOrder(orders_pb2.WatchOrderRequest(name=placed.name), timeout=20)
-    ]
-    assert watched[-1] == Order.STATE_CONFIRMED
+    customer, product = await new_customer(shop), await new_product(shop, pieces=TRIES)
+    placed: list[str] = []
+
+    async def give_up() -> float:
+        order = order_of(customer, product, card_token="tok_slow")
+        placed.append((await shop.orders.PlaceOrder(order)).order.name)
+        started = time.perf_counter()
+        with pytest.raises(DeadlineExceeded):
+            async for _ in shop.orders.WatchOrder(orders_pb2.WatchOrderRequest(name=placed[-1]), timeout=DEADLINE_S):
+                pass
+        return time.perf_counter() - started
+
+    assert await best_of(TRIES, give_up) < GIVEN_UP_S
+    for name in placed:
+        watched = [
+            response.order.state
+            async for response in shop.orders.WatchOrder(orders_pb2.WatchOrderRequest(name=name), timeout=20)
+        ]
+        assert watched[-1] == Order.STATE_CONFIRMED
 
 
 async def test_over_http_the_deadline_is_the_gateways_to_keep(fleet: Plan) -> None:
-    payment = {
+    url = f"http://127.0.0.1:{fleet.slot(f'{FRONT}/1').http_port}/v1/payments"
+    payments: list[dict[str, object]] = []
+    async with aiohttp.ClientSession() as session:
+
+        async def give_up() -> float:
+            payments.append(new_payment())
+            started = time.perf_counter()
+            headers = {"X-Timeout-Ms": str(round(DEADLINE_S * 1000))}
+            async with session.post(url, json=payments[-1], headers=headers) as response:
+                assert (response.status, (await response.json())["code"]) == (504, 4)
+            return time.perf_counter() - started
+
+        async def authorize_and_void(payment: dict[str, object]) -> None:
+            async with session.post(url, json=payment, headers={"X-Timeout-Ms": "9000"}) as response:
+                assert response.status == 200, await response.text()
+                assert (await response.json())["payment"]["state"] == "STATE_AUTHORIZED"
+            void = {"requestId": str(uuid4())}
+            async with session.post(f"{url}/{payment['paymentId']}:void", json=void) as response:
+                assert response.status == 200, await response.text()
+
+        assert await best_of(TRIES, give_up) < GIVEN_UP_S
+        await asyncio.gather(*map(authorize_and_void, payments))
+
+
+def new_payment() -> dict[str, object]:
+    return {
         "requestId": str(uuid4()),
         "paymentId": uuid4().hex,
         "order": "orders/x",
@@ -139,15 +179,3 @@ async def test_over_http_the_deadline_is_the_gateways_to_keep(fleet: Plan) -> No
         "amount": {"currencyCode": "GBP", "units": "5"},
         "cardToken": "tok_slow",
     }
-    url = f"http://127.0.0.1:{fleet.slot(f'{FRONT}/1').http_port}/v1/payments"
-    async with aiohttp.ClientSession() as session:
-        started = time.perf_counter()
-        async with session.post(url, json=payment, headers={"X-Timeout-Ms": "300"}) as response:
-            assert (response.status, (await response.json())["code"]) == (504, 4)
-        assert time.perf_counter() - started < 1.0  # of 300 ms; the processor takes 2 s
-        async with session.post(url, json=payment, headers={"X-Timeout-Ms": "5000"}) as response:
-            assert response.status == 200, await response.text()
-            assert (await response.json())["payment"]["state"] == "STATE_AUTHORIZED"
-        void = {"requestId": str(uuid4())}
-        async with session.post(f"{url}/{payment['paymentId']}:void", json=void) as response:
-            assert response.status == 200, await response.text()

@@ -14,6 +14,8 @@ from google.rpc.status_pb2 import Status
 
 from chassis.channels import Channel, open_channel
 from chassis.errors import CANONICAL, MercatoError
+from chassis.resilience.callee import Resilience
+from chassis.resilience.channel import ResilientChannel
 from chassis.status import DOMAIN
 from chassis.testing.consumer import Contract, Exchange
 from chassis.testing.mock import Mock
@@ -29,7 +31,8 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 def stub_of(mock: Mock, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub], caller: str) -> Stub:
     """Return a stub whose calls go to a mock, made as `App.client` makes it."""
-    typed: Any = Channel(open_channel(mock.target, [service]), [service], caller)
+    callee = Resilience().callee(service.file.package.split(".")[1])
+    typed: Any = Channel(ResilientChannel(open_channel(mock.target), callee, [service]), [service], caller)
     return stub(typed)
 
 

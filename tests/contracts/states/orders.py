@@ -8,6 +8,7 @@ from mercato.orders.v1 import orders_pb2 as pb
 
 from chassis.money import money
 from tests.contracts.clock import NamingClock
+from tests.contracts.states import catalog, customers
 from tests.shop import Shop, new_request_id
 from tests.stage import eventually
 
@@ -54,6 +55,8 @@ def states(shop: Shop) -> dict[str, Any]:
         await eventually(completed)
 
     return {
+        "customer": customers.states(shop)["customer"],
+        "product": catalog.states(shop)["product"],
         "placed order": placed,
         "confirmed order": confirmed,
         "refused order": refused,

@@ -1,0 +1,259 @@
+"""The seam where resilience meets calls: a channel around a transport, be it gRPC's or that within a process.
+
+A call with one request and one answer passes, in this order:
+
+    bulkhead → hedging (reads) → retries under the budget (what is idempotent) → circuit breaker → transport
+
+A stream of answers is begun again as long as nothing of it came. Streams of requests go straight through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from functools import cached_property, partial
+from typing import Any
+
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc import StatusCode
+from grpc.aio import EOF, AioRpcError, Metadata
+
+from chassis.errors import CANONICAL, MercatoError
+from chassis.policy import Policy
+from chassis.resilience.breaker import CircuitBreaker
+from chassis.resilience.callee import Callee
+from chassis.resilience.deadline import Deadline
+from chassis.resilience.hedging import Hedge, HedgeDelay
+from chassis.status import CODES
+
+FULL_TIME = 0.5
+"""A call that had this part of what its method allows, and got no answer, is the callee's failure."""
+
+Sent = Iterable[tuple[str, str | bytes]]
+
+
+class ResilientChannel:
+    """What generated stubs use of a `grpc.aio.Channel`. Methods that are not of `services` go straight through."""
+
+    def __init__(
+        self, transport: Any, callee: Callee, services: Iterable[ServiceDescriptor], *, hedge: bool = True
+    ) -> None:
+        """Take the channel that calls travel by; `hedge` says whether a second attempt may meet another instance."""
+        self._transport = transport
+        policies = [Policy.of(method) for service in services for method in service.methods]
+        self._methods = {policy.path: _Method(policy, callee, hedge and policy.safe) for policy in policies}
+
+    def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what starts a call with one request and one answer."""
+        begin: Callable[..., Any] = self._transport.unary_unary(path, *arguments, **options)
+        return partial(_Call, self._methods[path], begin) if path in self._methods else begin
+
+    def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what starts a call with one request and a stream of answers."""
+        begin: Callable[..., Any] = self._transport.unary_stream(path, *arguments, **options)
+        method = self._methods.get(path)
+        return partial(_Responses, method, begin) if method and method.policy.retriable else begin
+
+    def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what starts a call with a stream of requests and one answer."""
+        begin: Callable[..., Any] = self._transport.stream_unary(path, *arguments, **options)
+        return begin
+
+    def stream_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return what starts a call with streams both ways."""
+        begin: Callable[..., Any] = self._transport.stream_stream(path, *arguments, **options)
+        return begin
+
+
+class _Method:
+    """One method of one callee."""
+
+    def __init__(self, policy: Policy, callee: Callee, hedged: bool) -> None:
+        self.policy = policy
+        self.callee = callee
+        self.hedge_delay = HedgeDelay() if hedged else None
+
+    @cached_property
+    def breaker(self) -> CircuitBreaker:
+        return self.callee.breaker(self.policy.path)
+
+    async def again(self, error: AioRpcError, attempt: int, deadline: Deadline) -> bool:
+        """Whether to try again; returns when it is time to."""
+        return self.policy.retriable and await self.callee.retries.again(error, attempt, deadline)
+
+    def blames(self, error: AioRpcError, timeout_s: float) -> bool:
+        """Whether an error is a failure of the callee, and no answer of it nor its caller's haste."""
+        if error.code() is StatusCode.DEADLINE_EXCEEDED:
+            return timeout_s >= FULL_TIME * self.policy.timeout_s
+        return error.code() in (StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL)
+
+
+class _Call:
+    """A call with one answer. It begins when it is awaited, once, or when it is asked how it ended."""
+
+    def __init__(
+        self,
+        method: _Method,
+        begin: Callable[..., Any],
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Sent = (),
+    ) -> None:
+        self._method = method
+        self._begin = begin
+        self._request = request
+        self._metadata = metadata
+        self._deadline = Deadline(method.policy.timeout_s if timeout is None else timeout, method.callee.clock)
+        self._answered: Any = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return (self._task or self._answer()).__await__()
+
+    async def code(self) -> StatusCode:
+        """Return how it ended, once it has."""
+        error = await self._error()
+        if error is None:
+            return StatusCode.OK
+        return CODES[error.code] if isinstance(error, MercatoError) else error.code()
+
+    async def details(self) -> str:
+        """Return what was said about how it ended, once it has."""
+        error = await self._error()
+        if error is None:
+            return ""
+        return error.message if isinstance(error, MercatoError) else error.details() or ""
+
+    async def initial_metadata(self) -> Metadata:
+        """Return what the callee sent before its answer."""
+        return await self._answered.initial_metadata() if self._answered else Metadata()
+
+    async def trailing_metadata(self) -> Metadata:
+        """Return what the callee sent after its answer."""
+        return await self._answered.trailing_metadata() if self._answered else Metadata()
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Have something called when it ended."""
+        self._begun().add_done_callback(lambda _: callback(self))
+
+    def _begun(self) -> asyncio.Task[Any]:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._answer())
+        return self._task
+
+    async def _error(self) -> AioRpcError | MercatoError | None:
+        try:
+            await self._begun()
+        except (AioRpcError, MercatoError) as error:
+            return error
+        return None
+
+    async def _answer(self) -> Any:
+        method, callee = self._method, self._method.callee
+        with callee.bulkhead:
+            callee.budget.count_call()
+            if method.hedge_delay is None:
+                return await self._attempts()
+            started = callee.clock()
+            answer = await self._hedged(method.hedge_delay.delay_s)
+            method.hedge_delay.observe(callee.clock() - started)
+            return answer
+
+    async def _hedged(self, delay_s: float | None) -> Any:
+        if delay_s is None:
+            return await self._attempts()
+        callee = self._method.callee
+        hedge = Hedge(self._attempts, callee.budget.withdraw, _definite)
+        try:
+            return await hedge.answer(delay_s)
+        finally:
+            if hedge.won is not None:
+                callee.hedges["won" if hedge.won else "lost"] += 1
+
+    async def _attempts(self) -> Any:
+        attempt = 1
+        while True:
+            try:
+                return await self._attempt()
+            except AioRpcError as error:
+                if not await self._method.again(error, attempt, self._deadline):
+                    raise
+            attempt += 1
+
+    async def _attempt(self) -> Any:
+        breaker, failed = self._method.breaker, None
+        ticket, timeout_s = breaker.enter(), self._deadline.left_s()
+        try:
+            call = self._begin(self._request, timeout=timeout_s, metadata=self._metadata)
+            answer = await call
+            failed = False
+        except AioRpcError as error:
+            failed = self._method.blames(error, timeout_s)
+            raise
+        finally:
+            breaker.leave(ticket, failed)
+        self._answered = call
+        return answer
+
+
+class _Responses:
+    """A stream of answers."""
+
+    def __init__(
+        self,
+        method: _Method,
+        begin: Callable[..., Any],
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Sent = (),
+    ) -> None:
+        self._method = method
+        self._begin = partial(begin, request, metadata=metadata)
+        self._deadline = Deadline(method.policy.timeout_s if timeout is None else timeout, method.callee.clock)
+        self._attempt = 0
+        self._received = False
+        method.callee.budget.count_call()
+        self._start()
+
+    def _start(self) -> None:
+        self._attempt += 1
+        self._call = self._begin(timeout=self._deadline.left_s())
+        self._responses = aiter(self._call)
+
+    async def read(self) -> Any:
+        """Return the next answer, EOF after the last."""
+        while True:
+            try:
+                response = await anext(self._responses, EOF)
+                self._received = True
+                return response
+            except AioRpcError as error:
+                if self._received or not await self._method.again(error, self._attempt, self._deadline):
+                    raise
+            self._start()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while (response := await self.read()) is not EOF:
+            yield response
+
+    async def initial_metadata(self) -> Any:
+        """Return what the callee sent before its answers."""
+        return await self._call.initial_metadata()
+
+    async def trailing_metadata(self) -> Any:
+        """Return what the callee sent after its answers."""
+        return await self._call.trailing_metadata()
+
+    def cancel(self) -> bool:
+        """End it, as nobody wants more of it."""
+        cancelled: bool = self._call.cancel()
+        return cancelled
+
+
+def _definite(error: BaseException) -> bool:
+    """Whether an error is what any other attempt would be answered, too."""
+    if isinstance(error, AioRpcError):
+        return CANONICAL[error.code().value[0]].definite if error.code().value[0] in CANONICAL else False
+    return not isinstance(error, MercatoError) or error.definite
