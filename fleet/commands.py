@@ -193,6 +193,7 @@ def canary(
     service: Annotated[str, typer.Argument(metavar="SERVICE", help="As orders.", show_default=False)],
     version: Annotated[str, typer.Argument(metavar="VERSION", help="That runs beside: v2.", show_default=False)],
     calls: Annotated[int, typer.Option(metavar="N", min=1, help="A step lasts until it served so many calls.")] = 100,
+    step_s: Annotated[float, typer.Option("--step", metavar="S", min=0, help="And at least so many seconds.")] = 5.0,
     wait_s: Annotated[
         float, typer.Option("--wait", metavar="S", min=1, help="A step without enough calls is given up after this.")
     ] = 60.0,
@@ -200,15 +201,15 @@ def canary(
     """Shift calls to a new version, 5, 25, 50, then 100 %, and back by itself when it is worse than the one beside it.
 
     It is worse when more of its calls fail for a reason of the server's (as UNAVAILABLE or INTERNAL; by over 1 point),
-    or more take over 1.5 times and 10 ms longer than 95 % of the calls beside it, and chance does not explain that.
-    Compared is what the instances' own servers counted. It also goes back when a process of the new version ends,
-    when too few calls come to tell, and when interrupted. Ends with 0 when the new version has all calls, with 1 when
-    it has none.
+    or in most looks more (by over 5 points) take over 1.5 times and 10 ms longer than 95 % of the calls beside it, and
+    chance does not explain that. Compared is what the instances' own servers counted. It also goes back when a process
+    of the new version ends, when too few calls come to tell, and when interrupted. Ends with 0 when the new version has
+    all calls, with 1 when it has none.
 
     - `mercato up --version orders=v2`, then `mercato canary orders v2`
     - `mercato canary orders v2 --calls 500`
     """
-    options = conductor.Options(calls, wait_s)
+    options = conductor.Options(calls, step_s, wait_s)
     try:
         went_back, beside = asyncio.run(_conduct(service, version, options))
     except (KeyboardInterrupt, asyncio.CancelledError):

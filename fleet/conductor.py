@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 from fleet import canary, mesh, metrics, rollout
-from fleet.canary import Step, Tally
+from fleet.canary import Look, Tally
 from fleet.errors import FleetError
 from fleet.mesh import Operator
 from fleet.plan import Plan
 from fleet.readiness import Tell, children
 
 PERCENTAGES = (5, 25, 50, 100)
+CALLS_OF_A_LOOK = 20
+"""A look is at so many calls to the new version at least: it warms up in few of them."""
 _LOOK_EVERY_S = 0.5
 _PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """A step lasts until the new version served so many `calls`, and is given up where it did not in `wait_s`."""
+    """A step lasts `step_s` and until the new version served so many `calls`; it is given up after `wait_s` without."""
 
     calls: int
+    step_s: float
     wait_s: float
 
 
@@ -42,7 +42,7 @@ class Canary:
         self._plan = plan
         self._operator = operator
         self._service = service
-        self._version = version
+        self.version = version
         self._options = options
         self._tell = tell
         self.beside = ""
@@ -51,11 +51,11 @@ class Canary:
 
     async def run(self) -> str:
         """Shift all calls to the new version; returns why it went back instead, or nothing."""
-        await self._look()
-        steps: list[Step] = []
+        await self._find()
+        looks: list[Look] = []
         try:
             for percent in PERCENTAGES:
-                steps.append(await self._step(percent, steps))
+                await self._step(percent, looks)
         except GoneWrong as why:
             await self._shift(0)
             return str(why)
@@ -64,44 +64,48 @@ class Canary:
             raise
         return ""
 
-    async def _look(self) -> None:
+    async def _find(self) -> None:
         """Find both versions and their processes."""
         serving = mesh.serving(await self._operator.service(self._service))
         versions = sorted({instance.version for instance in serving})
-        if self._version not in versions:
+        if self.version not in versions:
             raise FleetError(
-                f"no instance of {self._service} that serves is {self._version}; "
-                f"start one: mercato up --version {self._service}={self._version}"
+                f"no instance of {self._service} that serves is {self.version}; "
+                f"start one: mercato up --version {self._service}={self.version}"
             )
-        others = [version for version in versions if version != self._version]
+        others = [version for version in versions if version != self.version]
         if len(others) != 1:
             raise FleetError(
-                f"expected {self._version} beside one other version of {self._service}; serving: {', '.join(versions)}"
+                f"expected {self.version} beside one other version of {self._service}; serving: {', '.join(versions)}"
             )
         self.beside = others[0]
 
-    async def _step(self, percent: int, before: Sequence[Step]) -> Step:
-        """Give the new version its share until it had calls enough; GoneWrong where it is worse."""
-        self._tell(f"{percent:3} % of {self._service} to {self._version} ...")
+    async def _step(self, percent: int, looks: list[Look]) -> None:
+        """Give the new version its share for as long as it takes; GoneWrong where it is worse."""
+        self._tell(f"{percent:3} % of {self._service} to {self.version} ...")
         await self._shift(percent)
-        began, start = time.monotonic(), await self._served()
+        began = time.monotonic()
+        start = last = await self._served()
+        before = list(looks)
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            now = await self._served()
-            new, beside = now[self._version] - start[self._version], now[self.beside] - start[self.beside]
-            if percent == PERCENTAGES[-1]:  # nothing is beside it any more: hold it against what was
-                beside = reduce(add, (step.beside for step in before), beside)
-            step = Step(new, beside)
-            if why := canary.worse([*before, step]):
-                raise GoneWrong(why)
-            waited_s = time.monotonic() - began
-            if new.calls >= self._options.calls:
-                self._tell(f"      {_said(self._version, new)}; {_said(self.beside, beside)}")
-                return step
-            if waited_s > self._options.wait_s:
+            now, lasted_s = await self._served(), time.monotonic() - began
+            step = Look(now[self.version] - start[self.version], now[self.beside] - start[self.beside])
+            latest = Look(now[self.version] - last[self.version], now[self.beside] - last[self.beside])
+            if percent == PERCENTAGES[-1]:
+                looks[len(before) :] = [canary.alone(step.new, before)]
+            elif latest.new.calls >= CALLS_OF_A_LOOK:
+                looks.append(latest)
+                last = now
+            if why := canary.worse(looks):
+                raise GoneWrong(f"It {why}.")
+            if step.new.calls >= self._options.calls and lasted_s >= self._options.step_s:
+                self._tell(f"      {_said(self.version, step.new)}; {_said(self.beside, step.beside)}")
+                return
+            if step.new.calls < self._options.calls and lasted_s > self._options.wait_s:
                 raise GoneWrong(
-                    f"too few calls to tell: {new.calls} of {self._options.calls} in {waited_s:.0f} s at {percent} %; "
-                    "send it traffic, or ask for fewer with --calls or wait longer with --wait"
+                    f"Too few calls to tell: {step.new.calls} of {self._options.calls} in {lasted_s:.0f} s at "
+                    f"{percent} %; send it traffic, ask for fewer (--calls) or wait longer (--wait)."
                 )
 
     async def _served(self) -> dict[str, Tally]:
@@ -112,22 +116,22 @@ class Canary:
             if child["name"].partition("/")[0] == self._service and child["pid"]
         }
         for (name, pid), (version, _) in self._seen.items():
-            if version == self._version and (name, pid) not in running:
-                raise GoneWrong(f"{name} ended; see `mercato logs {self._service}`")
+            if version == self.version and (name, pid) not in running:
+                raise GoneWrong(f"{name} ended; see `mercato logs {self._service}`.")
         for (name, pid), version in running.items():
             try:
                 self._seen[name, pid] = version, await metrics.served(self._plan.slot(name).metrics_port, self._service)
             except FleetError as error:
-                if version == self._version:
-                    raise GoneWrong(f"{name}: {error}") from error
-        totals = {self._version: Tally(), self.beside: Tally()}
+                if version == self.version:
+                    raise GoneWrong(f"{name}: {error}.") from error
+        totals = {self.version: Tally(), self.beside: Tally()}
         for version, tally in self._seen.values():
             totals[version] = totals.get(version, Tally()) + tally
         return totals
 
     async def _shift(self, percent: int) -> None:
         """Give the new version so much of the calls; without giving up soon when the mesh is away."""
-        shares = {self.beside: 100 - percent, self._version: percent}
+        shares = {self.beside: 100 - percent, self.version: percent}
         await self._operator.update(rollout.split(self._service, shares), "split", _PATIENCE_S)
 
 

@@ -19,7 +19,6 @@ from fleet.errors import FleetError
 
 _TIMEOUT_S = 2.0
 _MOST_BYTES = 4 * 1024**2
-_WAITED_TOO_LONG = "CANCELLED"  # so the server sees a client whose deadline came
 _SECONDS = "mercato_server_call_seconds"
 
 
@@ -46,7 +45,7 @@ def tally(text: str, unary: Mapping[str, bool]) -> Tally:
                 continue
             if sample.name == f"{_SECONDS}_count":
                 calls += count
-                failed += count if _failed(sample.labels["code"], unary[method]) else 0
+                failed += count if sample.labels["code"] in FAILURES else 0
             elif sample.name == f"{_SECONDS}_bucket" and unary[method]:
                 cumulative[method][float(sample.labels["le"])] += count
     return Tally(calls, failed, {method: _each(bounds) for method, bounds in cumulative.items() if bounds[inf]})
@@ -61,11 +60,6 @@ def unary_by_method(service: str) -> dict[str, bool]:
         for each in contract.services_by_name.values()
         for method in each.methods
     }
-
-
-def _failed(code: str, unary: bool) -> bool:
-    """Whether it failed for a reason of the server's; who leaves a stream only has seen enough."""
-    return code in FAILURES or (unary and code == _WAITED_TOO_LONG)
 
 
 def _each(cumulative: dict[float, int]) -> dict[float, int]:
