@@ -84,17 +84,21 @@ def up(
     versions = [_pair(text, "SERVICE=VERSION, such as orders=v2") for text in version or ()]
     for _, name in versions:
         arguments.version(name)
+
+    async def bring_up() -> tuple[bool, Plan, list[lifecycle.Member]]:
+        started = await lifecycle.up(home, make_plan, timeout_s, screen.warn)
+        plan = Plan.load(home)
+        if together and not plan.together:
+            raise FleetError("the suite is up with a process for each service; end that first with `mercato down`")
+        if discovery and (discovery is Discovery.MESH) != bool(plan.mesh_address):
+            raise FleetError("the suite is up with another way of discovery; end that first with `mercato down`")
+        for service, name in versions:
+            await rollout.add_version(plan, service, name, timeout_s, screen.say)
+        return started, plan, await lifecycle.members(plan)
+
     began = time.monotonic()
-    started = asyncio.run(lifecycle.up(home, make_plan, timeout_s, screen.warn))
+    started, plan, members = asyncio.run(bring_up())
     ready = f"Ready in {time.monotonic() - began:.1f} s" if started else "Already up"
-    plan = Plan.load(home)
-    if together and not plan.together:
-        raise FleetError("the suite is up with a process for each service; end that first with `mercato down`")
-    if discovery and (discovery is Discovery.MESH) != bool(plan.mesh_address):
-        raise FleetError("the suite is up with another way of discovery; end that first with `mercato down`")
-    for service, name in versions:
-        asyncio.run(rollout.add_version(plan, service, name, timeout_s, screen.say))
-    members = asyncio.run(lifecycle.members(plan))
     console = screen.console()
     console.print(screen.table(members))
     console.print(f"\n{ready}: {screen.summary(members)}", highlight=False)
