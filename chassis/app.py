@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
-from mercato.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 from mercato.operations.v1 import operations_pb2
 
 from chassis.bus import Bus
@@ -29,20 +28,19 @@ from chassis.nats import NatsBus
 from chassis.operations import Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
-from chassis.registration import REGISTRY, Registration, reachable
+from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.saga import Saga
 from chassis.sagas import Sagas
 from chassis.server import Server
 from chassis.settings import Settings
+from chassis.tasks import Work, cancel, endless
 from chassis.tracing import configure_tracing
 
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
 PRUNE_S = 3600.0
-CANCEL_AGAIN_S = 1.0
-AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +69,7 @@ class App:
         self._working, self._serving = AsyncExitStack(), AsyncExitStack()
         self._has_database = False
         self._servicers: list[tuple[ServiceDescriptor, object]] = []
-        self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._background: list[Work] = []
 
     async def open_database(self, migrations: Path) -> Database:
         """Open this service's database, brought up to date."""
@@ -109,7 +107,7 @@ class App:
         """Serve a service."""
         self._servicers.append((service, servicer))
 
-    def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def background(self, work: Work) -> None:
         """Do some work for as long as the instance serves. It may not end."""
         self._background.append(work)
 
@@ -123,12 +121,14 @@ class App:
             await server.add(service, servicer)
         await self._stack.enter_async_context(self._working)
         await self._stack.enter_async_context(self._serving)
-        tasks = [asyncio.create_task(_endless(work)) for work in self._background]
-        self._working.push_async_callback(_cancel, tasks)
+        registration = Registration(self.settings, self.clock, self.resilience)
+        await self._working.enter_async_context(registration)
+        tasks = [asyncio.create_task(endless(work)) for work in self._background]
+        self._working.push_async_callback(cancel, tasks)
         await self._working.enter_async_context(self._exchange.serving(self.settings.service, server.handlers))
         await self._serving.enter_async_context(server)
-        if self.settings.mesh:
-            self._register(server)
+        registration.begin(server)
+        self._serving.callback(registration.drain)
         return server
 
     async def drain(self) -> None:
@@ -138,16 +138,6 @@ class App:
     async def rest(self) -> None:
         """Stop the background work and what other services of this process still ask for."""
         await self._working.aclose()
-
-    def _register(self, server: Server) -> None:
-        channel = open_channel(self.settings.mesh)
-        self._working.push_async_callback(channel.close)
-        typed: Any = Channel(channel, [REGISTRY], self.settings.service)
-        registry = mesh_pb2_grpc.RegistryServiceStub(typed)
-        address = f"{reachable(self.settings.host)}:{server.port}"
-        registration = Registration(registry, self.settings, address, self.clock, mesh_pb2.Vitals)
-        self._working.push_async_callback(_cancel, [asyncio.create_task(_endless(registration.run))])
-        self._serving.callback(registration.drain)
 
     def _channel(self, service: ServiceDescriptor) -> ResilientChannel:
         name = service.file.package.split(".")[1]
@@ -237,27 +227,3 @@ async def _start_when_ready(settings: Settings, compose: Compose, exchange: Exch
                 continue
             stack.push_async_exit(attempt.pop_all())
             return app
-
-
-async def _endless(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do background work; one that fails is a defect: it is logged, and tried again after a second."""
-    while True:
-        try:
-            await work()
-        except Unavailable as error:
-            _log.warning("background work waits", extra={"work": _name(work), "error": str(error)})
-        except Exception:
-            _log.exception("background work failed", extra={"work": _name(work)})
-        await asyncio.sleep(AGAIN_S)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: a library in between may swallow a cancellation."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
-
-
-def _name(work: Callable[[], Coroutine[Any, Any, None]]) -> str:
-    return getattr(work, "__qualname__", repr(work))

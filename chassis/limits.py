@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakSet
 
+from grpc.aio import AioRpcError
 from prometheus_client import Counter, Gauge
 
 from chassis.errors import DeadlineExceeded, Internal, MercatoError, Unavailable, Unknown
@@ -115,4 +116,6 @@ def _count(limit: Limit | Calls) -> None:
 def _failed(error: BaseException) -> bool | None:
     if isinstance(error, MercatoError):
         return error.code in FAULTS
+    if isinstance(error, AioRpcError):  # passed on from another
+        return error.code().value[0] in FAULTS
     return True if isinstance(error, Exception) else None

@@ -38,7 +38,7 @@ class Server:
         self._clock = clock
         self._requests = requests
         self.calls = Calls(settings.max_concurrent_calls)
-        self._streams = Limit(settings.max_concurrent_calls, "streams")
+        self.streams = Limit(settings.max_concurrent_calls, "streams")
         self.load = LoadReports(self.calls)
         self._health = _Health()
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME, CLIENT_STATUS.full_name, LOAD.full_name]
@@ -61,7 +61,7 @@ class Server:
                 method,
                 getattr(servicer, method.name),
                 self.calls,
-                self._streams,
+                self.streams,
                 self._settings.trace_ratio,
                 self._requests,
             )
@@ -90,14 +90,14 @@ class Server:
     ) -> None:
         await self._health.enter_graceful_shutdown()
         await self._clock.sleep(self._settings.drain_s)  # until clients have seen it
-        self._streams.end()
+        self.streams.end()
         self.load.end()
         await self.grpc.stop(self._settings.grace_s)
         self._watching.cancel()
         _log.info("stopped")
 
     def _in_handlers(self) -> int:
-        return self.calls.in_flight + self._streams.in_flight + self._health.streams + self.load.streams
+        return self.calls.in_flight + self.streams.in_flight + self._health.streams + self.load.streams
 
 
 class _Health(health.aio.HealthServicer):

@@ -10,6 +10,7 @@ from aiohttp.web import ServerRunner, TCPSite
 from grpc_health.v1 import health
 
 from chassis.clock import Clock
+from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.server import Server
 from chassis.settings import Settings
@@ -51,13 +52,15 @@ class Gateway:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         settings, contract = self._settings, self._contract
+        registration = await stack.enter_async_context(Registration(settings, self._clock, self.resilience))
         upstream = await stack.enter_async_context(Upstream(contract, settings.target, self.resilience))
-        most, ratio = settings.max_concurrent_calls, settings.trace_ratio
+        server = Server(settings, self._clock)
 
         compiled = list(operations(contract, Codec(contract.image)))
         routes = RouteTable((one.verb, one.template, one) for one in compiled)
         static = pages(contract, document(contract, compiled), settings.port)
-        front = Front(routes, upstream.stubs, static, Cors(settings.options.get("cors_origins", "")), most, ratio)
+        cors = Cors(settings.options.get("cors_origins", ""))
+        front = Front(routes, upstream.stubs, static, cors, server, settings.trace_ratio)
         runner = ServerRunner(Connections(front), shutdown_timeout=settings.grace_s)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -67,10 +70,11 @@ class Gateway:
         await site.start()
         self.http_port = runner.addresses[0][1]
 
-        server = Server(settings, self._clock)
-        forward = PassThrough(contract.methods, upstream.stubs, most, ratio)
+        forward = PassThrough(contract.methods, upstream.stubs, server, settings.trace_ratio)
         server.grpc.add_generic_rpc_handlers(
             (forward, *reflection_handlers(contract, (health.SERVICE_NAME, SERVICES[-1])))
         )
         await stack.enter_async_context(server)
         self.grpc_port = server.port
+        registration.begin(server)
+        stack.callback(registration.drain)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -11,8 +12,8 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from chassis.errors import MercatoError
 from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context
-from chassis.limits import Limit
 from chassis.policy import Policy
+from chassis.server import Server
 from chassis.status import CODES, DETAILS
 from chassis.trace import Trace
 from services.gateway.contract import kind_of
@@ -35,16 +36,15 @@ class PassThrough(grpc.GenericRpcHandler):
         self,
         methods: Iterable[MethodDescriptor],
         stubs: Mapping[str, Callable[..., Any]],
-        most_calls: int,
+        server: Server,
         trace_ratio: float,
     ) -> None:
-        calls, streams = Limit(most_calls), Limit(most_calls)
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for method in methods:
             policy = Policy.of(method)
             streaming = method.client_streaming or method.server_streaming
             timeout_s = policy.timeout_s if streaming else UNARY_TIMEOUT_S
-            limit = streams if method.server_streaming else calls
+            limit = (lambda: server.streams) if method.server_streaming else partial(server.calls.serving, policy.path)
             forward = _Forward(stubs[policy.path], limit, timeout_s, trace_ratio)
             make: Any = getattr(grpc, f"{kind_of(method)}_rpc_method_handler")
             self._handlers[policy.path] = make(getattr(forward, kind_of(method)))
@@ -57,7 +57,13 @@ class PassThrough(grpc.GenericRpcHandler):
 class _Forward:
     """What forwards the calls of one method, by its kind; messages go both ways as they come."""
 
-    def __init__(self, stub: Callable[..., Any], limit: Limit, timeout_s: float, trace_ratio: float) -> None:
+    def __init__(
+        self,
+        stub: Callable[..., Any],
+        limit: Callable[[], AbstractContextManager[None]],
+        timeout_s: float,
+        trace_ratio: float,
+    ) -> None:
         self._stub = stub
         self._limit = limit
         self._timeout_s = timeout_s
@@ -94,7 +100,7 @@ class _Forward:
     async def _passing(self, context: Context) -> AsyncIterator[None]:
         """Keep to the limit, and pass errors on."""
         try:
-            with self._limit:
+            with self._limit():
                 yield
         except (MercatoError, grpc.aio.AioRpcError) as error:
             _, status = failure(error)

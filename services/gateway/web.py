@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 
 from chassis.call import Call, serving
 from chassis.errors import Internal, MercatoError
-from chassis.limits import Limit
+from chassis.server import Server
 from services.gateway.calls import HttpCall
 from services.gateway.cors import Cors
 from services.gateway.errors import MalformedRequest, UrlTooLong
@@ -38,7 +38,7 @@ _count = Counter("mercato_http_requests_total", "HTTP requests, by status.", ("m
 
 
 class Front:
-    """Answers HTTP requests."""
+    """Answers HTTP requests, as many at once as the gRPC server beside it has room for."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class Front:
         stubs: Mapping[str, Callable[..., Any]],
         pages: Mapping[str, Page],
         cors: Cors,
-        most_calls: int,
+        server: Server,
         trace_ratio: float,
     ) -> None:
         self._routes = routes
         self._stubs = stubs
         self._pages = pages
         self._cors = cors
-        self._calls, self._streams = Limit(most_calls), Limit(most_calls)
+        self._calls, self._streams = server.calls, server.streams
         self._trace_ratio = trace_ratio
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -98,7 +98,7 @@ class Front:
         operation, variables = self._routes.find(request.method, path)
         call.method, call.caller = operation.path, caller_of(request.headers)
         call.deadline = asyncio.get_running_loop().time() + timeout_of(request.headers, operation.timeout_s)
-        with self._streams if operation.method.server_streaming else self._calls:
+        with self._streams if operation.method.server_streaming else self._calls.serving(operation.path):
             stub, metadata = self._stubs[operation.path], exchange.metadata(call.caller)
             one = HttpCall(request, operation, stub, variables, query, call.deadline, metadata, headers, self._closing)
             return await one.answer()

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-import chassis.app
+import chassis.tasks
 from chassis.app import App
 from chassis.errors import Unavailable
 from fleet import ports
@@ -107,7 +107,7 @@ async def test_an_instance_waits_for_its_database(tmp_path: Path) -> None:
 async def test_background_work_that_fails_is_logged_and_done_again(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis.app, "AGAIN_S", 0.01)
+    monkeypatch.setattr(chassis.tasks, "AGAIN_S", 0.01)
     tries: list[None] = []
 
     async def work() -> None:
@@ -130,7 +130,7 @@ async def test_background_work_that_fails_is_logged_and_done_again(
             own = Stage(stage.postgres_url, stage.nats_url, stack)
             await own.start("catalog", compose)
             await eventually(third_try)
-    failed, waits = (record for record in caplog.records if record.name == "chassis.app")
+    failed, waits = (record for record in caplog.records if record.name == "chassis.tasks")
     assert (failed.levelname, failed.message) == ("ERROR", "background work failed")
     assert failed.exc_info
     assert (waits.levelname, waits.message) == ("WARNING", "background work waits")
