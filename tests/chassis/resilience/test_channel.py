@@ -20,7 +20,7 @@ from chassis.resilience.breaker import CircuitOpen
 from chassis.resilience.bulkhead import BulkheadFull
 from chassis.resilience.callee import Resilience
 from chassis.resilience.hedging import RENEWED_AFTER
-from chassis.resilience.retries import PUSHBACK
+from chassis.status import PUSHBACK
 from tests.chassis.resilience.backend import CATALOG, IMPORT, READ, WATCH, WRITE, Backend, Way, failing
 from tests.chassis.resilience.ticks import Ticks
 from tests.stage import eventually

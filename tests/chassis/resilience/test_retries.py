@@ -9,8 +9,9 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
 from chassis.resilience.deadline import Deadline
-from chassis.resilience.retries import MOST_ATTEMPTS, PUSHBACK, Retries, backoff_s
+from chassis.resilience.retries import MOST_ATTEMPTS, Retries, backoff_s
 from chassis.resilience.retry_budget import RetryBudget
+from chassis.status import PUSHBACK
 from tests.chassis.resilience.ticks import Ticks
 
 
