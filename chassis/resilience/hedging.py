@@ -68,7 +68,8 @@ class Hedging(Generic[Answer]):
     async def answer(self, attempt: Attempt[Answer]) -> Answer:
         """Return the first definite answer to one attempt or two, else the first's error; the loser is cancelled."""
         task, started = _current_task(), self._clock()
-        self._expect(task, attempt, started)
+        if self._delay.delay_s is not None:
+            self._expect(task, attempt, started, self._delay.delay_s)
         try:
             answer = await attempt()
         except (Exception, asyncio.CancelledError) as error:
@@ -77,16 +78,15 @@ class Hedging(Generic[Answer]):
             answer = await self._hedges[task].instead_of(error)
         finally:
             self._waiting.pop(task, None)
-            if task in self._hedges:
+            if self._hedges and task in self._hedges:
                 self._end(self._hedges.pop(task))
         self._delay.observe(self._clock() - started)
         return answer
 
-    def _expect(self, task: asyncio.Task[Any], attempt: Attempt[Answer], now: float) -> None:
-        if self._delay.delay_s is not None:
-            self._waiting[task] = now + self._delay.delay_s, attempt
-            if self._timer is None:
-                self._wake_in(self._delay.delay_s)
+    def _expect(self, task: asyncio.Task[Any], attempt: Attempt[Answer], now: float, delay_s: float) -> None:
+        self._waiting[task] = now + delay_s, attempt
+        if self._timer is None:
+            self._wake_in(delay_s)
 
     def _wake_in(self, delay_s: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._begin_due)
