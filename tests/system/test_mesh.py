@@ -203,16 +203,14 @@ async def test_a_good_canary_reaches_all_calls_and_a_bad_one_goes_back_by_itself
         assert (await shares(fleet, 0.5)) == {"orders/1": 0.0, "orders/2": 1.0}
         assert sent.failures == []
 
-        await mercato(fleet, "mesh", "split", "orders", "v2=1")
         code = fleet.root / "services" / "orders" / "service.py"
         code.write_text(code.read_text() + BROKEN)
         await mercato(fleet, "up", "--version", "orders=v3")
         went_back = await mercato(fleet, "canary", "orders", "v3", "--calls", "50", "--step", "2", expect=1)
         assert re.search(r"Went back: v3 of orders gets no calls. It fails .* of its calls, beside 0.0%", went_back)
-        assert (await shares(fleet, 0.5))["orders/3"] == 0.0
-        await lifecycle.kill(fleet, "orders/1", TIMEOUT_S)
+        assert (await shares(fleet, 0.5)) == {"orders/1": 0.0, "orders/2": 1.0, "orders/3": 0.0}
         failures = len(sent.failures)
-        await mercato(fleet, "mesh", "split", "orders", "v1=1")
+        await lifecycle.kill(fleet, "orders/2", TIMEOUT_S)
         await asyncio.sleep(0.5)
-        assert len(sent.failures) == failures  # a crash does not bring the changed code
+        assert not [failure for failure in sent.failures[failures:] if "INTERNAL" in failure]
     code.write_text(code.read_text().removesuffix(BROKEN))
