@@ -16,7 +16,9 @@ from chassis.resilience.concurrency import TICK_S
 class Backlog:
     """Tells a limit how many calls wait at a server: those that came and did not end, but for those in handlers.
 
-    Made right after the server: channelz' ids grow, so its is the largest.
+    Where calls come in another way too (over HTTP, from within the process), those in handlers are more than came by
+    gRPC, and too few are said to wait; never too many. It is made right after the server: channelz' ids grow, so its
+    is the largest.
     """
 
     def __init__(self, calls: Calls, in_handlers: Callable[[], int]) -> None:

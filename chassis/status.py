@@ -13,7 +13,7 @@ from chassis.errors import CANONICAL, Internal, MercatoError, Unknown
 DOMAIN = "mercato.example"
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
-"""When to come again, as gRPC clients understand it (gRFC A6)."""
+"""The trailer by which a callee says when to try again, in milliseconds; below zero: never (gRFC A6)."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MESSAGE_BYTES, VALUE_BYTES, FIELDS_BYTES = 900, 200, 2000
 """Texts are cut to these: errors travel in headers, of which peers take 8 KB, and the message travels twice."""

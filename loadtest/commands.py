@@ -37,8 +37,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 def app() -> typer.Typer:
     """These commands, to be added to the whole command line."""
     trading = typer.Typer()
-    for command in (replay, check, bench, demo):
-        trading.command(command.__name__)(command)
+    for command in (replay, check, bench, bench_mesh, demo):
+        trading.command(command.__name__.replace("_", "-"))(command)
     return trading
 
 
@@ -132,6 +132,28 @@ def bench(as_json: Json = False) -> None:
         _print_json({"layouts": [dataclasses.asdict(figures) for figures in layouts], **dataclasses.asdict(costs)})
     else:
         bench.show(layouts, costs, screen.console())
+
+
+def bench_mesh(
+    as_json: Json = False,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw what overload does, over time, to this file.")
+    ] = None,
+) -> None:
+    """Measure how calls spread over a mesh, what it costs, and what twice the load a service can bear does to it.
+
+    It starts what it needs and ends it; the suite that runs is left alone. It takes about 80 seconds.
+    """
+    from loadtest import bench_mesh, mesh, metastable
+
+    spread = uvloop.run(mesh.measure())
+    runs = uvloop.run(metastable.measure())
+    if svg:
+        svg.write_text(metastable.draw(runs))
+    if as_json:
+        _print_json(bench_mesh.as_json(spread, runs))
+    else:
+        bench_mesh.show(spread, runs, screen.console())
 
 
 def _measure_layouts() -> Iterator[Figures]:

@@ -19,6 +19,7 @@ from chassis.logs import configure_logs
 from chassis.server import Server
 from chassis.settings import Settings
 
+CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
 PRODUCT = catalog_pb2.Product(name="products/85123A", title="WHITE HANGING HEART T-LIGHT HOLDER " * 5, etag="1" * 60)
 
 
@@ -52,15 +53,20 @@ async def _chassis(port: int) -> None:
     settings = Settings("echo", "echo/1", port=port)
     configure_logs(settings)
     server = Server(settings, SystemClock())
-    await server.add(catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"], Echo())
+    await server.add(CATALOG, Echo())
     async with server:
         await asyncio.Event().wait()
 
 
-def main() -> None:
-    """Serve until ended, scheduled as the fleet schedules its services."""
+def as_in_fleet() -> None:
+    """Schedule this process as the fleet schedules its services."""
     if hasattr(os, "SCHED_BATCH"):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def main() -> None:
+    """Serve until ended."""
+    as_in_fleet()
     uvloop.run({"bare": _bare, "chassis": _chassis}[sys.argv[1]](int(sys.argv[2])))
 
 

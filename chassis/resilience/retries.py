@@ -11,13 +11,11 @@ from grpc.aio import AioRpcError
 
 from chassis.resilience.deadline import Deadline
 from chassis.resilience.retry_budget import RetryBudget
+from chassis.status import PUSHBACK
 
 MOST_ATTEMPTS = 4
 FIRST_BACKOFF_S, BACKOFF_FACTOR, LONGEST_BACKOFF_S = 0.05, 2, 0.5
 JITTER = 0.2
-
-PUSHBACK = "grpc-retry-pushback-ms"
-"""The trailer by which a callee says when to try again, in milliseconds; below zero: never."""
 
 
 def backoff_s(attempt: int, jitter: float = 0.0) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ from aiohttp.web import Response
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.json_format import Error as JsonError
 from google.protobuf.json_format import MessageToDict
-from google.rpc import error_details_pb2  # noqa: F401  (makes its messages known, so that details are typed)
+from google.rpc import error_details_pb2  # which makes its messages known too, so that details are typed
 from google.rpc.status_pb2 import Status
 
 from chassis.errors import MercatoError
@@ -24,7 +25,8 @@ _HTTP = {
     0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403,
     8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
 }  # fmt: skip
-_RETRY_AFTER_S = {429: "1", 503: "1"}
+_RETRY_AFTER_S = {429: 1, 503: 1}
+"""Where the error itself does not say."""
 
 
 def failure(error: MercatoError | grpc.aio.AioRpcError) -> tuple[int, Status]:
@@ -41,7 +43,7 @@ def error_response(error: MercatoError | grpc.aio.AioRpcError, headers: Mapping[
     http_status, status = failure(error)
     further = {"Content-Type": "application/json"}
     if http_status in _RETRY_AFTER_S:
-        further["Retry-After"] = _RETRY_AFTER_S[http_status]
+        further["Retry-After"] = str(_told_s(status) or _RETRY_AFTER_S[http_status])
     if http_status == 405 and isinstance(error, MercatoError):
         further["Allow"] = error.data["allowed"]
     return Response(status=http_status, body=status_json(status), headers={**headers, **further})
@@ -62,6 +64,12 @@ def _answered(error: grpc.aio.AioRpcError) -> Status:
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return Status(code=code, message="The service could not be reached.")
     return Status(code=code, message=error.details() or "")
+
+
+def _told_s(status: Status) -> int:
+    """Return after how many whole seconds the error says to come again; 0 where it does not say."""
+    info = error_details_pb2.RetryInfo()
+    return next((ceil(info.retry_delay.ToMilliseconds() / 1000) for each in status.details if each.Unpack(info)), 0)
 
 
 def _detail(detail: Packed) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from chassis.errors import MercatoError
 from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context
 from chassis.policy import Policy
 from chassis.server import Server
-from chassis.status import CODES, DETAILS
+from chassis.status import CODES, DETAILS, PUSHBACK, to_trailers
 from chassis.trace import Trace
 from services.gateway.contract import kind_of
 from services.gateway.failures import failure
@@ -104,8 +104,10 @@ class _Forward:
                 yield
         except (MercatoError, grpc.aio.AioRpcError) as error:
             _, status = failure(error)
-            details = ((DETAILS, status.SerializeToString()),)
-            trailers = details if isinstance(error, MercatoError) else _backward(error.trailing_metadata())
+            if isinstance(error, MercatoError):
+                trailers = to_trailers(error, status)
+            else:
+                trailers = _backward(error.trailing_metadata())
             await context.abort(CODES[status.code], status.message, trailers)
 
     async def _response(self, call: Any, answer: Awaitable[bytes], context: Context) -> bytes:
@@ -147,9 +149,9 @@ def _forward(metadata: Metadata, trace_ratio: float) -> tuple[tuple[str, str | b
 
 
 def _backward(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:
-    """Return what goes back to the client: what the service sent, and the details of its status."""
+    """Return what goes back to the client: what the service sent, the details of its status, when to come again."""
     return tuple(
         (key, value)
         for key, value in metadata or ()
-        if key == DETAILS or (key not in _HOP_BY_HOP and not key.startswith("grpc-"))
+        if key in (DETAILS, PUSHBACK) or (key not in _HOP_BY_HOP and not key.startswith("grpc-"))
     )

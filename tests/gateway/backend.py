@@ -11,7 +11,7 @@ import grpc
 from mercato.catalog.v1 import catalog_pb2
 from mercato.orders.v1 import orders_pb2
 
-from chassis.errors import FailedPrecondition, NotFound
+from chassis.errors import FailedPrecondition, NotFound, ResourceExhausted
 
 
 class OutOfStock(FailedPrecondition):
@@ -62,6 +62,8 @@ class Orders(Servicer):
                 raise RuntimeError("secret")
             case "orders/slow":
                 await self.seen.wait_for_cancel()
+            case "orders/full":
+                raise ResourceExhausted(retry_after_s=12.4)  # longer than the gateway waits itself
             case "orders/short":
                 raise OutOfStock(product="products/1")
         await context.send_initial_metadata((("x-served-by", "orders/1"),))

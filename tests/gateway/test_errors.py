@@ -262,6 +262,10 @@ class TestServices:
             ],
         }
 
+    async def test_when_to_come_again_comes_through(self, gateway: Running) -> None:
+        async with gateway.http.get("/v1/orders/full") as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "13")
+
     async def test_defect_tells_nothing(self, gateway: Running) -> None:
         assert "secret" not in str(await refused(gateway, 500, "GET", "/v1/orders/defect"))
 

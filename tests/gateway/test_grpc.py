@@ -99,6 +99,11 @@ class TestErrors:
         assert status.details[0].Unpack(info)
         assert info.reason == "OUT_OF_STOCK"
 
+    async def test_when_to_come_again_comes_through(self, orders: Orders) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await orders.GetOrder(orders_pb2.GetOrderRequest(name="orders/full"))
+        assert ("grpc-retry-pushback-ms", "12400") in tuple(caught.value.trailing_metadata() or ())
+
     async def test_stream_that_breaks(self, orders: Orders) -> None:
         call = orders.WatchOrder(orders_pb2.WatchOrderRequest(name="orders/breaks"))
         assert [await call.read(), await call.read()]

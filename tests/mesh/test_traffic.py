@@ -101,7 +101,7 @@ async def test_a_draining_instance_finishes_its_calls_and_gets_no_new_ones(world
     assert not calls.errors
     assert not (await slow).errors
     await first.leave()
-    await world.reaches(first.name, pb.Instance.STATE_UNSPECIFIED)
+    await world.reaches(first.name, pb.Instance.STATE_UNSPECIFIED, timeout_s=2)
 
 
 async def test_an_instance_rests_while_its_policy_says_so(world: World) -> None:
