@@ -151,7 +151,7 @@ async def test_envoy_injects_faults_and_limits_calls_under_way(world: World, tmp
         await client.until(lambda calls: calls.slowest_s >= 0.3 and not calls.errors)
         await world.policy(service, fault=None, max_requests=3)
         await client.until(lambda calls: calls.slowest_s < 0.3 and not calls.errors, at_once=1)
-        only.delay_s = 0.3
+        only.delay_s = 0.5
         calls = await client.calls(10, at_once=10)
         assert calls.answers.total() == 3
         assert calls.errors == {"UNAVAILABLE": 7}
