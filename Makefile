@@ -35,6 +35,7 @@ $(ENVOY): tests/mesh/envoy.txt | $(READY)
 
 test: $(READY) $(ENVOY) ## Run every test
 	@$(BIN)/python -m pytest --ignore=tests/contracts
+	@MERCATO_DISCOVERY=static $(BIN)/python -m pytest tests/system/test_promises.py # the same without the mesh
 	@$(BIN)/python -m pytest tests/contracts # by itself: the pact library's threads do not survive the forks of others
 
 contracts: $(READY) ## Agree anew on every contract, verify every provider, check the protos
