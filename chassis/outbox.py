@@ -28,8 +28,8 @@ from chassis.trace import Trace
 LOCK = 7_002
 BATCH = 500
 POLL_S = 1.0
-LINGER_S = 0.03
-"""A pass waits so long after it is woken, so that under load many commits share one."""
+PACE_S = 0.1
+"""Passes begin at least so long after each other, so that under load many commits share one."""
 RETRY_S = 0.5
 UNSAFE = timedelta(minutes=5)
 """How long the broker may hold what it acknowledged before it is safely on disk; NATS flushes every two minutes."""
@@ -95,6 +95,7 @@ class Outbox:
         """Publish until cancelled."""
         while True:
             self._woken.clear()
+            started_s = self._clock.monotonic()
             try:
                 await self._republish_after_reconnect()
                 while await self.publish_once() == BATCH:
@@ -106,7 +107,7 @@ class Outbox:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
-                await self._clock.sleep(LINGER_S)
+                await self._clock.sleep(max(0.0, started_s + PACE_S - self._clock.monotonic()))
 
     async def publish_once(self) -> int:
         """Publish at most one batch of what is unpublished; return how many."""

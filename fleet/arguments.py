@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Sequence
 from datetime import timedelta
 
 import grpc
 import typer
-from google.protobuf.descriptor import FileDescriptor
+
+from fleet import metrics
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
 _UNITS_S = {"ms": 0.001, "s": 1.0}
@@ -61,20 +61,12 @@ def code(text: str) -> int:
 
 def method(service: str, text: str) -> str:
     """Find a method of a service by its name: `GetStock` is `/mercato.inventory.v1.InventoryService/GetStock`."""
-    methods = methods_of(service)
+    try:
+        methods = metrics.unary_by_method(service)
+    except ModuleNotFoundError:
+        raise typer.BadParameter(f"{service!r}: expected a service with a contract") from None
     found = [path for path in methods if text in (path, path.rpartition("/")[2])]
     if len(found) != 1:
         known = ", ".join(path.rpartition("/")[2] for path in methods)
         raise typer.BadParameter(f"{text!r}: expected a method of {service}, one of {known}")
     return found[0]
-
-
-def methods_of(service: str) -> list[str]:
-    """The methods in the contract of a service, as `/package.Service/Method`; none where it has no contract."""
-    try:
-        contract: FileDescriptor = importlib.import_module(f"mercato.{service}.v1.{service}_pb2").DESCRIPTOR
-    except ModuleNotFoundError:
-        return []
-    return [
-        f"/{each.full_name}/{method.name}" for each in contract.services_by_name.values() for method in each.methods
-    ]

@@ -1,29 +1,35 @@
 """Whether a new version of a service is worse than the one beside it: decided from what their servers counted.
 
-Pure. Both are judged by one test: of the calls of each version some went wrong (failed, or were slow), and the new one
-is worse when its share is larger by more than a margin and chance does not explain that. The test is Fisher's, exact,
-within each step of the canary, and the steps' evidence is added up (an exact Cochran-Mantel-Haenszel test): what hits
-both versions in one step, such as a database away, tells nothing against either.
+Pure. A canary is a row of looks, each at what both versions served in the same short time.
+
+Failures are told apart from chance by Fisher's exact test within each look, the looks' evidence added up (an exact
+Cochran-Mantel-Haenszel test): what hits both versions at once, such as a database away, tells nothing against either.
+That a call is slow, though, is often no fault of its own: a process that was held up for a moment is slow for many. So
+what counts is in how many of the looks more of the new version's calls were slow, by a sign test.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf, lgamma
+from math import comb, exp, inf, lgamma
 
 FAILURES = frozenset(
     {"UNAVAILABLE", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "DATA_LOSS", "UNIMPLEMENTED"}
 )
-"""The codes that are a server's own fault, and not the answer to a wrong request."""
+"""The codes that are a server's own fault, and not the answer to a wrong request.
 
-FAILURE_MARGIN = 0.01
-"""A share of failures that is larger by less than this is no reason to go back."""
-SLOW_MARGIN = 0.05
+Nor CANCELLED, by which a server knows a hedged call that lost, and a client that left or waited too long: that is seen
+in how long calls take.
+"""
+MARGIN, SLOW_MARGIN = 0.01, 0.05
+"""A share of failed or slow calls that is larger by no more than this is no reason to go back."""
 SLOW_FACTOR, SLOW_BY_S = 1.5, 0.010
-"""Slow is what takes longer than the 95th percentile of the version beside it, so many times and by so many seconds."""
-CHANCE = 0.001
-"""How often a version that is as good may be held for worse, in each look."""
+"""Slow is what takes so many times and by so much longer than 95 % of the calls to the version beside it."""
+UNLUCKY = 0.3
+"""In which part of the looks a version that is as good may be slower, by being held up."""
+CHANCE = 0.0001
+"""How often a version that is as good may be held for worse by chance, at each look."""
 _QUANTILE = 0.95
 _NEGLIGIBLE = 1e-15
 
@@ -50,8 +56,8 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What both versions served in one step."""
+class Look:
+    """What both versions served in the same time."""
 
     new: Tally
     beside: Tally
@@ -66,36 +72,70 @@ class Arms:
     beside: int
     beside_wrong: int
 
+    @property
+    def more(self) -> float:
+        """By how much the new one's share of them is larger; 0 where one has no calls."""
+        return self.new_wrong / self.new - self.beside_wrong / self.beside if self.new and self.beside else 0.0
 
-def worse(steps: Sequence[Step]) -> str:
+    def __add__(self, other: Arms) -> Arms:
+        return Arms(
+            self.new + other.new,
+            self.new_wrong + other.new_wrong,
+            self.beside + other.beside,
+            self.beside_wrong + other.beside_wrong,
+        )
+
+    def __str__(self) -> str:
+        new, beside = self.new_wrong / max(self.new, 1), self.beside_wrong / max(self.beside, 1)
+        return f"{new:.1%} of its calls, beside {beside:.1%}"
+
+
+def alone(new: Tally, before: Sequence[Look]) -> Look:
+    """The look when the new version has all calls. Its failures are held against what was beside it before.
+
+    Not how long its calls take: that follows the machine, which is another from one moment to the next.
+    """
+    earlier = [look.beside for look in before]
+    calls, failed = sum(tally.calls for tally in earlier), sum(tally.failed for tally in earlier)
+    return Look(Tally(new.calls, new.failed), Tally(calls, failed))
+
+
+def worse(looks: Sequence[Look]) -> str:
     """Why the new version is worse than the one beside it; empty where nothing says so."""
-    failed = [Arms(step.new.calls, step.new.failed, step.beside.calls, step.beside.failed) for step in steps]
-    if _differs(failed, FAILURE_MARGIN):
-        return f"{_share(failed)} of its calls fail, beside {_share_beside(failed)}"
-    return _slower(steps)
+    failed = [Arms(look.new.calls, look.new.failed, look.beside.calls, look.beside.failed) for look in looks]
+    if sum(failed, Arms(0, 0, 0, 0)).more > MARGIN and chance(failed) < CHANCE:
+        return f"fails {sum(failed, Arms(0, 0, 0, 0))}"
+    return _slower(looks)
 
 
-def _slower(steps: Sequence[Step]) -> str:
-    methods = sorted({method for step in steps for method in step.new.seconds.keys() & step.beside.seconds.keys()})
-    arms: list[Arms] = []
-    worst = ("", 0, 0.0)
-    for method in methods:
-        beside = [step.beside.seconds.get(method, {}) for step in steps]
-        bound = _slow_bound(beside)
-        of_method = [
-            Arms(*_over(step.new.seconds.get(method, {}), bound), *_over(step.beside.seconds.get(method, {}), bound))
-            for step in steps
-        ]
-        arms += of_method
-        wrong = sum(each.new_wrong for each in of_method)
-        worst = max(worst, (method, wrong, bound), key=lambda it: it[1])
-    if not _differs(arms, SLOW_MARGIN):
+def _slower(looks: Sequence[Look]) -> str:
+    bounds = {
+        method: _slow_bound(look.beside.seconds.get(method, {}) for look in looks)
+        for method in {method for look in looks for method in look.beside.seconds}
+    }
+    slow = [_slow(look, bounds) for look in looks]
+    slower = sum(arms.more > SLOW_MARGIN for arms in slow)
+    comparable = sum(bool(arms.new and arms.beside) for arms in slow)
+    total = sum(slow, Arms(0, 0, 0, 0))
+    if total.more <= SLOW_MARGIN or _lucky(slower, comparable) >= CHANCE:
         return ""
-    method, _, bound = worst
-    return (
-        f"{_share(arms)} of its calls are slow, beside {_share_beside(arms)}: "
-        f"most of {method.rpartition('/')[2]}, over {bound * 1000:.4g} ms"
+    return f"is slow in {total}, in {slower} of {comparable} looks"
+
+
+def _slow(look: Look, bounds: Mapping[str, float]) -> Arms:
+    """How many calls were slow, of those methods that both served."""
+    return sum(
+        (
+            Arms(*_over(look.new.seconds[method], bounds[method]), *_over(look.beside.seconds[method], bounds[method]))
+            for method in look.new.seconds.keys() & look.beside.seconds.keys()
+        ),
+        Arms(0, 0, 0, 0),
     )
+
+
+def _lucky(slower: int, of: int) -> float:
+    """How likely one that is as good is slower in at least so many of the looks."""
+    return sum(comb(of, k) * UNLUCKY**k * (1 - UNLUCKY) ** (of - k) for k in range(slower, of + 1))
 
 
 def _slow_bound(seconds: Iterable[Mapping[float, int]]) -> float:
@@ -122,14 +162,6 @@ def quantile(counts: Mapping[float, int], part: float) -> float:
 def _over(counts: Mapping[float, int], bound: float) -> tuple[int, int]:
     """How many there are, and how many of them are over the bound."""
     return sum(counts.values()), sum(count for upper, count in counts.items() if upper > bound)
-
-
-def _differs(arms: Sequence[Arms], margin: float) -> bool:
-    new, wrong = sum(each.new for each in arms), sum(each.new_wrong for each in arms)
-    beside, beside_wrong = sum(each.beside for each in arms), sum(each.beside_wrong for each in arms)
-    if not new or not beside or wrong / new - beside_wrong / beside <= margin:
-        return False
-    return chance(arms) < CHANCE
 
 
 def chance(strata: Sequence[Arms]) -> float:
@@ -168,11 +200,3 @@ def _log_ways(of: int, choose: int) -> float:
 
 def _added(first: Mapping[float, int], second: Mapping[float, int]) -> dict[float, int]:
     return {bound: first.get(bound, 0) + second.get(bound, 0) for bound in first.keys() | second.keys()}
-
-
-def _share(arms: Sequence[Arms]) -> str:
-    return f"{sum(each.new_wrong for each in arms) / max(sum(each.new for each in arms), 1):.1%}"
-
-
-def _share_beside(arms: Sequence[Arms]) -> str:
-    return f"{sum(each.beside_wrong for each in arms) / max(sum(each.beside for each in arms), 1):.1%}"

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from fleet import arguments, lifecycle, logs, rollout, screen
+from fleet import arguments, conductor, lifecycle, logs, mesh, rollout, screen
 from fleet import plan as plans
 from fleet.errors import FleetError
 from fleet.plan import Discovery, Plan
@@ -31,7 +32,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A service, one instan
 def app() -> typer.Typer:
     """These commands, to be added to the whole command line."""
     fleet = typer.Typer()
-    for command in (up, down, ps, show_logs, scale, restart, kill):
+    for command in (up, down, ps, show_logs, scale, restart, kill, canary):
         fleet.command(command.__name__.removeprefix("show_"))(command)
     return fleet
 
@@ -83,17 +84,21 @@ def up(
     versions = [_pair(text, "SERVICE=VERSION, such as orders=v2") for text in version or ()]
     for _, name in versions:
         arguments.version(name)
+
+    async def bring_up() -> tuple[bool, Plan, list[lifecycle.Member]]:
+        started = await lifecycle.up(home, make_plan, timeout_s, screen.warn)
+        plan = Plan.load(home)
+        if together and not plan.together:
+            raise FleetError("the suite is up with a process for each service; end that first with `mercato down`")
+        if discovery and (discovery is Discovery.MESH) != bool(plan.mesh_address):
+            raise FleetError("the suite is up with another way of discovery; end that first with `mercato down`")
+        for service, name in versions:
+            await rollout.add_version(plan, service, name, timeout_s, screen.say)
+        return started, plan, await lifecycle.members(plan)
+
     began = time.monotonic()
-    started = asyncio.run(lifecycle.up(home, make_plan, timeout_s, screen.warn))
+    started, plan, members = asyncio.run(bring_up())
     ready = f"Ready in {time.monotonic() - began:.1f} s" if started else "Already up"
-    plan = Plan.load(home)
-    if together and not plan.together:
-        raise FleetError("the suite is up with a process for each service; end that first with `mercato down`")
-    if discovery and (discovery is Discovery.MESH) != bool(plan.mesh_address):
-        raise FleetError("the suite is up with another way of discovery; end that first with `mercato down`")
-    for service, name in versions:
-        asyncio.run(rollout.add_version(plan, service, name, timeout_s, screen.say))
-    members = asyncio.run(lifecycle.members(plan))
     console = screen.console()
     console.print(screen.table(members))
     console.print(f"\n{ready}: {screen.summary(members)}", highlight=False)
@@ -186,6 +191,47 @@ def kill(name: Name, timeout_s: Timeout = _TIMEOUT_S) -> None:
     began = time.monotonic()
     names = asyncio.run(lifecycle.kill(_plan(), name, timeout_s, screen.warn))
     screen.say(f"Killed {', '.join(names)}; back after {time.monotonic() - began:.2f} s")
+
+
+def canary(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="As orders.", show_default=False)],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="That runs beside: v2.", show_default=False)],
+    calls: Annotated[int, typer.Option(metavar="N", min=1, help="A step lasts until it served so many calls.")] = 100,
+    step_s: Annotated[float, typer.Option("--step", metavar="S", min=0, help="And at least so many seconds.")] = 5.0,
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="S", min=1, help="A step without enough calls is given up after this.")
+    ] = 60.0,
+) -> None:
+    """Shift calls to a new version, 5, 25, 50, then 100 %, and back by itself when it is worse than the one beside it.
+
+    It is worse when more of its calls fail for a reason of the server's (as UNAVAILABLE or INTERNAL; by over 1 point),
+    or in most looks more (by over 5 points) take over 1.5 times and 10 ms longer than 95 % of the calls beside it, and
+    chance does not explain that. Compared is what the instances' own servers counted. It also goes back when a process
+    of the new version ends, when too few calls come to tell, and when interrupted. Ends with 0 when the new version has
+    all calls, with 1 when it has none.
+
+    - `mercato up --version orders=v2`, then `mercato canary orders v2`
+    - `mercato canary orders v2 --calls 500`
+    """
+    options = conductor.Options(calls, step_s, wait_s)
+    try:
+        went_back, beside = asyncio.run(_conduct(service, version, options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        went_back, beside = "Interrupted.", ""
+    if went_back:
+        screen.say(f"Went back: {version} of {service} gets no calls. {went_back}")
+        raise typer.Exit(1)
+    screen.say(f"{version} has all calls of {service}. End what was before it: mercato scale {service}/{beside}=0")
+
+
+async def _conduct(service: str, version: str, options: conductor.Options) -> tuple[str, str]:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    plan = _plan()
+    async with mesh.operate(plan) as operator:
+        conducted = conductor.Canary(plan, operator, service, version, options, screen.say)
+        return await conducted.run(), conducted.beside
 
 
 def _plan() -> Plan:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import grpc
 from mercato.mesh.v1.mesh_pb2 import CircuitBreaker, ClientConfig, Fault, Instance, Mesh, Policy, Vitals
@@ -17,9 +18,9 @@ _STATES = {
     Instance.STATE_UNHEALTHY: ("UNHEALTHY", "red"),
 }
 _ANSWERS = {
+    ClientConfig.STATE_NACKED: ("NACK", "red"),
     ClientConfig.STATE_SENT: ("sent", "yellow"),
     ClientConfig.STATE_ACKED: ("ACK", "green"),
-    ClientConfig.STATE_NACKED: ("NACK", "red"),
 }
 _TYPES = ("Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment")
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -114,20 +115,27 @@ def _breakers(vitals: Vitals) -> Text:
 
 
 def _clients(mesh: Mesh) -> Table:
+    """One row a client: it has a stream for each service that it calls."""
     rows = Table(box=None, pad_edge=False)
     for title in ("client", *_TYPES):
         rows.add_column(title)
+    configs = defaultdict(list)
     for client in mesh.clients:
-        configs = {config.type: config for config in client.configs}
-        rows.add_row(client.name, *(_answer(configs.get(kind)) for kind in _TYPES))
+        for config in client.configs:
+            configs[client.name, config.type].append(config)
+    for name in dict.fromkeys(client.name for client in mesh.clients):
+        rows.add_row(name, *(_answer(configs[name, kind]) for kind in _TYPES))
     return rows
 
 
-def _answer(config: ClientConfig | None) -> Text:
-    if config is None:
-        return Text("")
-    name, style = _ANSWERS.get(config.state, ("?", "red"))
-    return Text.assemble((name, style), (f" version {config.version}, {len(config.names)} names", "dim"))
+def _answer(configs: Sequence[ClientConfig]) -> Text:
+    """What a client made of all resources of a type that it asked for; the worst of it first."""
+    text = Text()
+    for state, (name, style) in _ANSWERS.items():
+        names = sorted({each for config in configs if config.state == state for each in config.names})
+        if names:
+            text.append(f"{name} ", style).append(f"{', '.join(names)}  ", "dim")
+    return text
 
 
 def _refusals(mesh: Mesh) -> Iterator[Text]:

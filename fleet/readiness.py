@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from fleet import control, databases, health, logs, mesh, ports
 from fleet.errors import FleetError
-from fleet.plan import Plan
+from fleet.plan import FRONT, Plan
 from fleet.waiting import until
 
 ENGINES = {"postgres": 5432, "nats": 4222}
@@ -82,9 +82,13 @@ async def _until_answers(plan: Plan, name: str) -> None:
 
 
 async def _until_listed(plan: Plan, names: Iterable[str], deadline: float, tell: Tell) -> None:
-    """Return when the mesh lists all these as taking calls, since they were started; when it is away, say so."""
+    """Return when the mesh lists all these as taking calls, since they were started; when it is away, say so.
+
+    Not the front: clients outside come to it by its address.
+    """
     started_at = {child["name"]: child["started_at"] for child in children(plan)}
-    since = {instance: started_at.get(name, 0.0) for name in names for instance in plan.hosted(name)}
+    processes = [name for name in names if name.partition("/")[0] != FRONT]
+    since = {instance: started_at.get(name, 0.0) for name in processes for instance in plan.hosted(name)}
     if not (plan.mesh_address and since):
         return
     missing: list[str] = []

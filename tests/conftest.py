@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -34,10 +35,14 @@ async def stage_of_module(postgres_url: str, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plan]:
-    """The whole suite, running as it does for a user, for one test module."""
+    """The whole suite, running as it does for a user, for one test module.
+
+    Services find each other by the mesh; with MERCATO_DISCOVERY=static at fixed addresses.
+    """
+    told = {name: value for name, value in os.environ.items() if name == "MERCATO_DISCOVERY"}
     home = tmp_path_factory.mktemp("fleet") / ".mercato"
     http_port, grpc_port = ports.free_block(2)
-    await lifecycle.up(home, lambda: plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port), TIMEOUT_S)
+    await lifecycle.up(home, lambda: plans.make(ROOT, home, told, http_port=http_port, grpc_port=grpc_port), TIMEOUT_S)
     yield Plan.load(home)
     lifecycle.down(home, TIMEOUT_S)
 

@@ -46,6 +46,11 @@ class Shop:
         """Start every service, then orders."""
         for name in (*PARTNERS, "orders"):
             await stage.start(name)
+        return cls.on(stage)
+
+    @classmethod
+    def on(cls, stage: Stage) -> Shop:
+        """Take what is on stage already."""
         return cls(
             stage,
             stage.stub(catalog_pb.DESCRIPTOR.services_by_name["CatalogService"], CatalogServiceStub),

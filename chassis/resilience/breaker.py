@@ -23,6 +23,9 @@ class State(Enum):
     OPEN = "open"
 
 
+_CLOSED = State.CLOSED  # members of an Enum are dear to look up, and this is with every call
+
+
 class CircuitOpen(Unavailable):
     """{method} of {callee} keeps failing: it is not called for a moment."""
 
@@ -69,7 +72,7 @@ class CircuitBreaker:
 
     def enter(self) -> int:
         """Begin a call; returns its ticket. CircuitOpen when it may not be made."""
-        if self._state is State.CLOSED:
+        if self._state is _CLOSED:
             return self._turn
         if self._state is State.OPEN and self.state is State.HALF_OPEN:
             self._become(State.HALF_OPEN)
@@ -85,7 +88,7 @@ class CircuitBreaker:
         """
         if ticket != self._turn:
             return
-        if self._state is State.CLOSED:
+        if self._state is _CLOSED:
             if failed is not None:
                 self._window.add(1, failed)
             if failed and self._too_many_failed():
@@ -100,8 +103,8 @@ class CircuitBreaker:
                 self._become(State.CLOSED)
 
     def _too_many_failed(self) -> bool:
-        count = self._window.count
-        return count >= self._minimum_calls and self._window.marked >= self._failure_rate * count
+        count, failed = self._window.totals()
+        return count >= self._minimum_calls and failed >= self._failure_rate * count
 
     def _become(self, state: State) -> None:
         self._state, self._since = state, self._clock()

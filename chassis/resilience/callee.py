@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import monotonic
+from typing import Any
 
 from chassis.resilience.breaker import CircuitBreaker, State
 from chassis.resilience.bulkhead import Bulkhead
+from chassis.resilience.hedging import Hedging
 from chassis.resilience.metrics import show
 from chassis.resilience.retries import Retries
 from chassis.resilience.retry_budget import RetryBudget
@@ -23,14 +25,20 @@ class Callee:
         self.retries = Retries(self.budget)
         self.breakers: dict[str, CircuitBreaker] = {}
         """By method, of those that were called."""
-        self.hedges = {"won": 0, "lost": 0}
-        """Second attempts, by whether they answered first."""
+        self.hedgings: list[Hedging[Any]] = []
+        """One for each method that is hedged."""
 
     def breaker(self, method: str) -> CircuitBreaker:
         """Return the circuit breaker of a method."""
         if method not in self.breakers:
             self.breakers[method] = CircuitBreaker(self.name, method, clock=self.clock)
         return self.breakers[method]
+
+    def hedging(self, definite: Callable[[BaseException], bool]) -> Hedging[Any]:
+        """Return what hedges one method; takes which errors are answers."""
+        hedging = Hedging[Any](self.budget.withdraw, definite, clock=self.clock)
+        self.hedgings.append(hedging)
+        return hedging
 
 
 class Resilience:

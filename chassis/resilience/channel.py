@@ -23,11 +23,10 @@ from chassis.policy import Policy
 from chassis.resilience.breaker import CircuitBreaker
 from chassis.resilience.callee import Callee
 from chassis.resilience.deadline import Deadline
-from chassis.resilience.hedging import Hedge, HedgeDelay
 from chassis.status import CODES
 
-FULL_TIME = 0.5
-"""A call that had this part of what its method allows, and got no answer, is the callee's failure."""
+FULL_TIME = 0.4
+"""A call that had this part of what its method allows, and no answer, is the callee's failure; else it was in haste."""
 
 Sent = Iterable[tuple[str, str | bytes]]
 
@@ -71,7 +70,7 @@ class _Method:
     def __init__(self, policy: Policy, callee: Callee, hedged: bool) -> None:
         self.policy = policy
         self.callee = callee
-        self.hedge_delay = HedgeDelay() if hedged else None
+        self.hedging = callee.hedging(_definite) if hedged else None
 
     @cached_property
     def breaker(self) -> CircuitBreaker:
@@ -90,6 +89,8 @@ class _Method:
 
 class _Call:
     """A call with one answer. It begins when it is awaited, once, or when it is asked how it ended."""
+
+    __slots__ = ("_answered", "_begin", "_deadline", "_metadata", "_method", "_request", "_task")
 
     def __init__(
         self,
@@ -150,51 +151,32 @@ class _Call:
         return None
 
     async def _answer(self) -> Any:
-        method, callee = self._method, self._method.callee
-        with callee.bulkhead:
-            callee.budget.count_call()
-            if method.hedge_delay is None:
+        method = self._method
+        with method.callee.bulkhead:
+            method.callee.budget.count_call()
+            if method.hedging is None:
                 return await self._attempts()
-            started = callee.clock()
-            answer = await self._hedged(method.hedge_delay.delay_s)
-            method.hedge_delay.observe(callee.clock() - started)
-            return answer
-
-    async def _hedged(self, delay_s: float | None) -> Any:
-        if delay_s is None:
-            return await self._attempts()
-        callee = self._method.callee
-        hedge = Hedge(self._attempts, callee.budget.withdraw, _definite)
-        try:
-            return await hedge.answer(delay_s)
-        finally:
-            if hedge.won is not None:
-                callee.hedges["won" if hedge.won else "lost"] += 1
+            return await method.hedging.answer(self._attempts)
 
     async def _attempts(self) -> Any:
-        attempt = 1
+        breaker, attempt = self._method.breaker, 1
         while True:
+            ticket, timeout_s = breaker.enter(), self._deadline.left_s()
             try:
-                return await self._attempt()
+                call = self._begin(self._request, timeout=timeout_s, metadata=self._metadata)
+                answer = await call
             except AioRpcError as error:
+                breaker.leave(ticket, self._method.blames(error, timeout_s))
                 if not await self._method.again(error, attempt, self._deadline):
                     raise
+            except BaseException:
+                breaker.leave(ticket, None)
+                raise
+            else:
+                breaker.leave(ticket, False)
+                self._answered = call
+                return answer
             attempt += 1
-
-    async def _attempt(self) -> Any:
-        breaker, failed = self._method.breaker, None
-        ticket, timeout_s = breaker.enter(), self._deadline.left_s()
-        try:
-            call = self._begin(self._request, timeout=timeout_s, metadata=self._metadata)
-            answer = await call
-            failed = False
-        except AioRpcError as error:
-            failed = self._method.blames(error, timeout_s)
-            raise
-        finally:
-            breaker.leave(ticket, failed)
-        self._answered = call
-        return answer
 
 
 class _Responses:

@@ -36,16 +36,14 @@ class Fallback:
             if stand_in is None:
                 raise
             self._count.inc()
-            self._say(out=True, error=error.message)
+            if not self._out:
+                self._out = True
+                _log.warning("fallback begins", extra={"fallback": self._name, "error": error.message})
             return stand_in
-        self._say(out=False)
+        if self._out:
+            self._out = False
+            _log.info("fallback ends", extra={"fallback": self._name})
         return answer
-
-    def _say(self, *, out: bool, error: str = "") -> None:
-        """Log the first time of an outage, and its end."""
-        if out != self._out:
-            self._out = out
-            _log.warning("fallback begins" if out else "fallback ends", extra={"fallback": self._name, "error": error})
 
 
 class LastGood(Generic[Key, Value]):

@@ -41,8 +41,9 @@ class _Shown(Collector):
         for name, callees in sorted(self._callees().items()):
             retries.add_metric([name], sum(callee.budget.withdrawn for callee in callees))
             withheld.add_metric([name], sum(callee.budget.withheld for callee in callees))
-            for outcome in ("won", "lost"):
-                hedges.add_metric([name, outcome], sum(callee.hedges[outcome] for callee in callees))
+            hedgings = [hedging for callee in callees for hedging in callee.hedgings]
+            hedges.add_metric([name, "won"], sum(hedging.won for hedging in hedgings))
+            hedges.add_metric([name, "lost"], sum(hedging.lost for hedging in hedgings))
             in_flight.add_metric([name], sum(callee.bulkhead.in_flight for callee in callees))
             for method in sorted({method for callee in callees for method in callee.breakers}):
                 found = [callee.breakers[method] for callee in callees if method in callee.breakers]

@@ -35,7 +35,8 @@ class RetryBudget:
 
     def withdraw(self) -> bool:
         """Return whether a retry may be made now; it is one then."""
-        if self._calls.marked + 1 > max(self._share * self._calls.count, self._floor):
+        calls, retries = self._calls.totals()
+        if retries + 1 > max(self._share * calls, self._floor):
             self.withheld += 1
             return False
         self._calls.add(0, marked=1)

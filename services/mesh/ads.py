@@ -50,14 +50,15 @@ class Subscription:
             if request.response_nonce != self._nonce:
                 return ""  # about an earlier response; one about the latest follows, and has all that this one says
             complaint = self._answered(request)
-        else:
+        elif not self._due:
             self._everything = not request.resource_names and self._type_url in (CLUSTER, LISTENER)
             self._due = True
         names = frozenset(request.resource_names)
         self._everything |= "*" in names
         self._due |= not names <= self._names
         self._names = names
-        self._sent = {name: each for name, each in self._sent.items() if self._wanted(name)}
+        if not self._everything:
+            self._sent = {name: each for name, each in self._sent.items() if name in names}
         return complaint
 
     def response(
@@ -68,8 +69,8 @@ class Subscription:
         What is no more stays with a client for as long as it asks for it by name, as what it uses still points there.
         One that asks for everything loses it when it was told all else (`breaks`).
         """
-        kept = {} if breaks and self._everything else self._sent
-        wanted = {name: each for name, each in {**kept, **resources}.items() if self._wanted(name)}
+        known = {**({} if breaks and self._everything else self._sent), **resources}
+        wanted = {name: known[name] for name in (known if self._everything else self._names) if name in known}
         if wanted == self._sent and not self._due:
             return None
         self._sent, self._due, self._nonce = wanted, False, nonce
@@ -97,9 +98,6 @@ class Subscription:
         self._config.state = ClientConfig.STATE_NACKED
         self._config.error = request.error_detail.message[:LONGEST_COMPLAINT] or "it gave no reason"
         return self._config.error if self._config.error != before else ""
-
-    def _wanted(self, name: str) -> bool:
-        return self._everything or name in self._names
 
 
 class Subscriber:

@@ -6,7 +6,6 @@ back when that is over. Nothing here waits: time and health are told by who look
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections import deque
 from collections.abc import Collection
@@ -17,6 +16,7 @@ from mercato.mesh.v1.mesh_pb2 import Instance
 from chassis.clock import Clock, timestamp
 from chassis.errors import Aborted, ResourceExhausted, invalid_field
 from services.mesh.changes import Changes
+from services.mesh.domain import check_instance
 
 LEASE_S = 3.0
 FORGET_S = 60.0
@@ -109,7 +109,7 @@ class Registry:
 
     def register(self, stream: Stream, told: Instance) -> None:
         """Take what an instance says of itself; InvalidArgument, TooManyInstances, RegisteredAnew."""
-        check(told)
+        check_instance(told)
         now = self._clock.monotonic()
         if stream.name not in ("", told.name):
             raise invalid_field("instance.name", f"expected {stream.name}, as before on this stream")
@@ -215,17 +215,3 @@ class Registry:
 
 def _place(instance: Instance) -> tuple[str, str, str, str, int]:
     return instance.service, instance.address, instance.version, instance.zone, instance.weight
-
-
-def check(told: Instance) -> None:
-    """Hold what an instance says of itself against what can be told to others; InvalidArgument names the field."""
-    if told.state not in (Instance.STATE_SERVING, Instance.STATE_DRAINING):
-        raise invalid_field("instance.state", "expected STATE_SERVING or STATE_DRAINING")
-    host, _, port = told.address.rpartition(":")
-    try:
-        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-        in_range = 0 < int(port) < 65_536
-    except ValueError:
-        in_range = False
-    if not in_range:
-        raise invalid_field("instance.address", "expected an IP address and a port, as 127.0.0.1:9090")

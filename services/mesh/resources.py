@@ -45,6 +45,7 @@ from mercato.mesh.v1.mesh_pb2 import Fault, Instance, Policy
 
 from chassis.policy import UNARY_TIMEOUT_S
 from chassis.policy import Policy as Method
+from services.mesh.domain import steered
 
 Resources = Mapping[str, Mapping[str, Any]]
 """By type and name."""
@@ -78,19 +79,6 @@ def build(
             packed = _any(resource)
             resources[packed.type_url][_name(resource)] = packed
     return resources
-
-
-def steered(instances: Iterable[Instance], policy: Policy) -> list[Instance]:
-    """Return the instances of a service in the order of their names; those that its policy lets rest are draining."""
-    resting = set(policy.drained_instances)
-    result = []
-    for instance in sorted(instances, key=lambda instance: instance.name):
-        if instance.name in resting and instance.state == Instance.STATE_SERVING:
-            told, instance = instance, Instance()
-            instance.CopyFrom(told)
-            instance.state, instance.reason = Instance.STATE_DRAINING, "its policy lets it rest"
-        result.append(instance)
-    return result
 
 
 def _service(

@@ -6,9 +6,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from mercato.mesh.v1 import mesh_pb2 as pb
 from mercato.mesh.v1 import mesh_pb2_grpc
 
@@ -17,9 +17,9 @@ from chassis.masks import masked
 from chassis.policy import Policy
 from services.mesh.ads import Discovery
 from services.mesh.changes import Changes
-from services.mesh.policies import CHANGEABLE, Policies, service_of
+from services.mesh.domain import CHANGEABLE, service_of, steered
+from services.mesh.policies import Policies
 from services.mesh.registry import LEASE_S, Registry, Stream
-from services.mesh.resources import steered
 
 WATCH_S = 1.0
 MOST_WATCHERS = 100
@@ -105,7 +105,8 @@ class RegistryService(mesh_pb2_grpc.RegistryServiceServicer):
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._response = pb.RegisterResponse(lease=Duration(seconds=int(LEASE_S)))
+        self._response = pb.RegisterResponse()
+        self._response.lease.FromTimedelta(timedelta(seconds=LEASE_S))
 
     async def Register(
         self, requests: AsyncIterator[pb.RegisterRequest], context: Any

@@ -34,6 +34,9 @@ from chassis.clock import timestamp
 from chassis.errors import FailedPrecondition, invalid_field
 from chassis.money import LARGEST_MINOR, common_currency, minor, money
 
+LEAST_CARRIAGE = money(495, "GBP")
+"""One parcel within the country: nobody pays more because shipping was away."""
+
 FINAL = frozenset({Order.STATE_CONFIRMED, Order.STATE_REFUSED, Order.STATE_CANCELLED})
 
 
@@ -109,6 +112,21 @@ def currency_of(request: PlaceOrderRequest, products: Mapping[str, Product]) -> 
         currency: str = _price(products[line.product], line).currency_code
         return currency
     raise invalid_field("lines", "expected at least one line")
+
+
+def on_offer(lines: Iterable[PlaceOrderLine], products: Mapping[str, Product]) -> bool:
+    """Whether everything is on offer, at the agreed prices where there are any."""
+    try:
+        for line in lines:
+            _price(products[line.product], line)
+    except PriceNotOffered:
+        return False
+    return True
+
+
+def default_carriage(currency_code: str) -> Money | None:
+    """Return what carriage costs where nobody can be asked: what it costs at least; None where it is not sold so."""
+    return LEAST_CARRIAGE if currency_code == LEAST_CARRIAGE.currency_code else None
 
 
 def pieces(order: Order) -> int:

@@ -19,10 +19,16 @@ from mercato.shipping.v1.shipping_pb2_grpc import ShippingServiceStub
 from chassis.clock import Clock
 from chassis.database import Batch
 from chassis.repository import Repository, Versioned
+from chassis.resilience.fallback import Fallback, LastGood
 from chassis.saga import Refusal
 from chassis.sagas import Sagas
 from services.orders import checkout, domain, returning
 from services.orders.watch import OrderWatch
+
+PARTNER_TIMEOUT_S = 0.8
+"""So long catalog and shipping are waited for, each: there is time left then to do without them."""
+MOST_PRODUCTS, OLDEST_PRODUCT_S = 10_000, 900.0
+"""The copy of the catalogue that is sold from while the catalogue cannot be reached."""
 
 CANCELLED = Refusal(step="", reason="CANCELLED", message="The order was cancelled.")
 
@@ -49,6 +55,9 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
         self._customers = customers
         self._shipping = shipping
         self._clock = clock
+        self._copies: LastGood[str, Product] = LastGood(MOST_PRODUCTS, OLDEST_PRODUCT_S, clock.monotonic)
+        self._copied_products = Fallback("copied products")
+        self._default_carriage = Fallback("default carriage")
 
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
         domain.require_something(request.lines, request.charges)
@@ -129,17 +138,30 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
         names = sorted({line.product for line in request.lines})
         if not names:
             return {}
-        response = await self._catalog.BatchGetProducts(BatchGetProductsRequest(names=names))
-        return {product.name: product for product in response.products}
+
+        async def ask() -> dict[str, Product]:
+            asked = BatchGetProductsRequest(names=names)
+            response = await self._catalog.BatchGetProducts(asked, timeout=PARTNER_TIMEOUT_S)
+            products = {product.name: product for product in response.products}
+            self._copies.put(products)
+            return products
+
+        def copied() -> dict[str, Product] | None:
+            products = self._copies.get(names)
+            return products if products and domain.on_offer(request.lines, products) else None
+
+        return await self._copied_products.around(ask(), copied)
 
     async def _carriage(self, request: pb.PlaceOrderRequest, products: dict[str, Product]) -> Money | None:
         if request.carriage_agreed or not request.lines:
             return None
-        response = await self._shipping.QuoteCarriage(
-            QuoteCarriageRequest(
-                region_code=request.shipping_address.region_code,
-                pieces=sum(line.quantity for line in request.lines),
-                currency_code=domain.currency_of(request, products),
-            )
+        asked = QuoteCarriageRequest(
+            region_code=request.shipping_address.region_code,
+            pieces=sum(line.quantity for line in request.lines),
+            currency_code=domain.currency_of(request, products),
         )
-        return response.price
+
+        async def ask() -> Money:
+            return (await self._shipping.QuoteCarriage(asked, timeout=PARTNER_TIMEOUT_S)).price
+
+        return await self._default_carriage.around(ask(), lambda: domain.default_carriage(asked.currency_code))

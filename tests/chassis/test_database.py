@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from chassis.connections import MOST, DatabaseUnavailable
 from chassis.database import (
     Batch,
     ConcurrentChange,
     Database,
-    DatabaseUnavailable,
     Deadlock,
     RequestRepeated,
     UnexpectedRows,
@@ -173,6 +174,35 @@ async def test_a_cancelled_statement_leaves_its_connection_usable(database: Data
             async with asyncio.timeout(0.01):
                 await database.value("SELECT pg_sleep(10)")
     assert await asyncio.wait_for(database.value("SELECT 1"), 2) == 1
+
+
+async def test_so_many_statements_run_at_once_and_the_rest_in_turn(database: Database) -> None:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    await asyncio.gather(*(database.value("SELECT pg_sleep(0.01)") for _ in range(3 * MOST)))
+    assert await database.value(query) == MOST
+
+
+async def test_who_gives_up_waiting_for_a_connection_takes_none(database: Database) -> None:
+    async with AsyncExitStack() as all_lent:
+        for _ in range(MOST):
+            await all_lent.enter_async_context(database.connection())
+        waiting = [asyncio.create_task(database.value("SELECT 1")) for _ in range(3 * MOST)]
+        await asyncio.wait(waiting, timeout=0.05)
+        for task in waiting:
+            task.cancel()
+        assert {type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)} == {asyncio.CancelledError}
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*(database.value("SELECT 1") for _ in range(MOST))) == [1] * MOST
+
+
+async def test_a_statement_that_gives_up_is_cancelled_in_the_server(database: Database) -> None:
+    await database.commit(filled(a=1))
+    async with database.transaction() as connection:
+        await connection.execute("LOCK TABLE jars IN EXCLUSIVE MODE")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await database.value("DELETE FROM jars")
+    assert await jars(database) == {"a": 1}
 
 
 async def test_a_server_that_restarts_is_an_outage_and_nothing_worse(tmp_path: Path) -> None:

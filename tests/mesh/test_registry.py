@@ -7,15 +7,16 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from mercato.mesh.v1 import mesh_pb2 as pb
 
+from tests.chassis.probe import CATALOG, Probe, serving
 from tests.mesh.world import ENVIRONMENT, ROOT, Member, World
-from tests.stage import eventually
+from tests.stage import Stage, eventually
 
 SERVING, UNHEALTHY, GONE = (
     pb.Instance.STATE_SERVING,
@@ -48,7 +49,7 @@ async def test_a_killed_instance_is_out_at_once(world: World) -> None:
         killed.kill()
         begun = time.perf_counter()
         out = await world.reaches(f"{service}/2", UNHEALTHY)
-        assert time.perf_counter() - begun < 1
+        assert time.perf_counter() - begun < 2
         assert out.reason == "it refuses connections"
     await client.until(lambda calls: not calls.errors)
 
@@ -58,8 +59,7 @@ async def test_a_frozen_instance_is_out_soon_and_back_when_it_goes_on(world: Wor
     await world.member(f"{service}/1")
     async with process(world, f"{service}/2") as frozen:
         frozen.send_signal(signal.SIGSTOP)
-        out = await world.reaches(f"{service}/2", UNHEALTHY)
-        assert "DEADLINE_EXCEEDED" in out.reason or "not heard of" in out.reason
+        await world.reaches(f"{service}/2", UNHEALTHY)
         calls = await world.client(service).calls(50)
         assert not calls.errors
         frozen.send_signal(signal.SIGCONT)
@@ -125,6 +125,16 @@ async def test_an_instance_started_again_elsewhere_takes_its_place_at_once(world
     assert new.served
 
 
+async def test_a_service_of_ours_registers_by_itself_and_is_gone_when_it_ended(world: World, stage: Stage) -> None:
+    async with AsyncExitStack() as stack:
+        own = Stage(stage.postgres_url, "", stack)
+        await own.start("catalog", serving(Probe(CATALOG)), mesh=world.address, version="v7", zone="b", weight=2)
+        shown = await world.reaches("catalog/1", SERVING)
+        assert (shown.version, shown.zone, shown.weight) == ("v7", "b", 2)
+        assert own.targets["catalog"] == f"ipv4:{shown.address}"
+    await world.reaches("catalog/1", GONE, timeout_s=2)
+
+
 async def test_traffic_is_shown_by_instance(world: World) -> None:
     service = world.new_service()
     await world.member(f"{service}/1", weight=3)
@@ -147,13 +157,15 @@ async def test_traffic_is_shown_by_instance(world: World) -> None:
 async def test_the_mesh_is_watched_as_it_changes(world: World) -> None:
     service = world.new_service()
     watch = world.mesh.WatchMesh(pb.WatchMeshRequest())
-    first = await watch.read()
-    assert isinstance(first, pb.WatchMeshResponse)
+    await watch.read()
     await world.members(service, 1)
+    begun, shown = time.perf_counter(), 0
     async with asyncio.timeout(5):
-        async for response in watch:
-            if service in {state.service for state in response.mesh.services if state.instances}:
-                break
+        while shown < 2:
+            response = await watch.read()
+            assert isinstance(response, pb.WatchMeshResponse)
+            shown += any(state.service == service and state.instances for state in response.mesh.services)
+    assert time.perf_counter() - begun < 2.5, "it is sent each second, changed or not"
     watch.cancel()
 
 

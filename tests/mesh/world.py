@@ -222,7 +222,7 @@ class World:
         self.address = address
         self.stack = stack
         self._caller = caller
-        channel = grpc.aio.insecure_channel(address)
+        channel = grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 100)])
         stack.push_async_callback(channel.close)
         self.mesh: MeshServiceStub = MeshServiceStub(channel)
         self.registry: RegistryServiceStub = RegistryServiceStub(channel)
@@ -242,7 +242,10 @@ class World:
         return [await self.member(f"{service}/{number}", **told) for number in range(1, count + 1)]
 
     def client(self, service: str) -> Client:
-        return Client(self._caller, f"xds:///{service}")
+        return self.plain_client(f"xds:///{service}")
+
+    def plain_client(self, target: str) -> Client:
+        return Client(self._caller, target)
 
     async def policy(self, service: str, **fields: Any) -> pb.Policy:
         request = pb.UpdatePolicyRequest(
@@ -250,10 +253,10 @@ class World:
             policy=pb.Policy(name=f"policies/{service}", **fields),
             update_mask=FieldMask(paths=list(fields)),
         )
-        return (await self.mesh.UpdatePolicy(request)).policy
+        return (await self.mesh.UpdatePolicy(request, timeout=5, wait_for_ready=True)).policy
 
     async def state(self, service: str) -> pb.ServiceState:
-        mesh = (await self.mesh.GetMesh(pb.GetMeshRequest())).mesh
+        mesh = (await self.mesh.GetMesh(pb.GetMeshRequest(), timeout=5, wait_for_ready=True)).mesh
         return next((state for state in mesh.services if state.service == service), pb.ServiceState())
 
     async def reaches(self, name: str, state: pb.Instance.State.ValueType, timeout_s: float = 5.0) -> pb.Instance:
