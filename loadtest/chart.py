@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 760, 330
-LEFT, RIGHT, TOP, BOTTOM = 64, 128, 58, 44
+LEFT, RIGHT, TOP, BOTTOM = 64, 100, 58, 44
+LINE_HEIGHT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line and its name, which stands where the line ends."""
+    """One line and its name, which stands where the line ends or below the one that does."""
 
     name: str
     style: str
@@ -69,8 +70,9 @@ class Chart:
         for curve in self.curves:
             drawn = " ".join(f"{self._x(second)},{self._y(percent)}" for second, percent in curve.points)
             yield f'<polyline points="{drawn}" class="{curve.style}"/>'
-            _, last = curve.points[-1]
-            y = self._y(last) + 4
+        y = 0.0
+        for curve in sorted(self.curves, key=lambda curve: -curve.points[-1][1]):
+            y = max(y + LINE_HEIGHT, self._y(curve.points[-1][1]) + 4)  # names do not cover each other
             yield f'<text x="{WIDTH - RIGHT + 8}" y="{y}" class="{curve.style}">{escape(curve.name)}</text>'
 
     def _x(self, second: float) -> float:

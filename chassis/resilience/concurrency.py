@@ -32,9 +32,10 @@ TOLERANCE = 2.0
 """How many times as long as usual calls may take, beside the slack."""
 TICK_S = 0.1
 """How often the limit is adapted, and those that wait are to be counted."""
-PATIENCE = 4
-"""So many ticks in a row make a queue that stands."""
-GROWTH, LONGEST_GROWTH, SMALLEST_CUT = 1.1, 50.0, 0.5
+PATIENCE, PATIENCE_SHEDDING, DRAINING = 8, 4, 0.95
+"""A queue stands that in so many ticks in a row did not shrink to this part of its most; the second, once calls are
+refused, whether it shrinks or not."""
+GROWTH, LONGEST_GROWTH, SMALLEST_CUT = 1.1, 50.0, 0.3
 """What the limit is multiplied by in a tick, for how many ticks at once after a pause, and at least when it is cut."""
 LEARNING = 0.05
 """How much of a method's usual time is its last call's."""
@@ -58,8 +59,7 @@ class _Tick:
     usual_s: float = 0.0
     """What those that ended would usually have taken."""
     queued: int = 0
-    inside: int = 0
-    """Both at their most."""
+    """At its most."""
 
 
 class AdaptiveLimit:
@@ -75,7 +75,8 @@ class AdaptiveLimit:
         self._limit = float(most)
         self._usual_s: dict[str, float] = {}
         self._tick = _Tick(clock())
-        self._ticks_over = 0
+        self._over: list[int] = []
+        """How many were inside in the last ticks, as long as calls took too long in them."""
         self._served_per_s = self._shed_per_s = 0.0
         self._busy_s, self._busy_until = 0.0, self._tick.start
         self.in_flight = 0
@@ -105,7 +106,6 @@ class AdaptiveLimit:
         """Say how many calls wait to be taken."""
         self.queued = count
         self._tick.queued = max(self._tick.queued, count)
-        self._tick.inside = max(self._tick.inside, self.in_flight + count)
 
     def acquire(self) -> float:
         """Take a call in, and return when that was; Overloaded, which says when to come again."""
@@ -123,8 +123,6 @@ class AdaptiveLimit:
             raise Overloaded(limit=self.limit, retry_after_s=self._pause_s(inside))
         self._integrate(now)
         self.in_flight += 1
-        if inside >= tick.inside:
-            tick.inside = inside + 1
         return now
 
     def release(self, method: str, taken: float, failed: bool | None = False) -> None:
@@ -153,13 +151,16 @@ class AdaptiveLimit:
         else:
             inside_s, allowed_s = 0.0, SLACK_S
         if inside_s <= allowed_s:
-            self._ticks_over = 0
+            self._over.clear()
             self._limit = min(self._most, self._limit * GROWTH ** min(elapsed_s / TICK_S, LONGEST_GROWTH))
         else:
-            self._ticks_over += 1
-            if self._ticks_over >= PATIENCE:
-                cut = max(allowed_s / inside_s, SMALLEST_CUT)
-                self._limit = max(self._least, min(self._limit, tick.inside) * cut)
+            inside = self.in_flight + tick.queued
+            self._over.append(inside)
+            if len(self._over) >= (PATIENCE_SHEDDING if tick.shed else PATIENCE):
+                if tick.shed or inside > DRAINING * max(self._over):
+                    cut = max(allowed_s / inside_s, SMALLEST_CUT)
+                    self._limit = max(self._least, min(self._limit, inside) * cut)
+                self._over.clear()
         weight = min(elapsed_s, 1.0)  # means over about a second
         self._served_per_s += weight * (tick.ended / elapsed_s - self._served_per_s)
         self._shed_per_s += weight * (tick.shed / elapsed_s - self._shed_per_s)

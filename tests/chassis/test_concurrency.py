@@ -139,11 +139,13 @@ def test_it_recovers_at_once_when_the_load_falls_and_in_seconds_to_the_whole_lim
     assert loop.limit.limit == 1000
 
 
-def test_a_burst_that_drains_is_served_whole() -> None:
+def test_bursts_that_drain_are_served_whole() -> None:
     loop = Loop()
-    bursts = ((second + n / 10_000, "m", WORK_S) for second in range(1, 20) for n in range(80))
-    loop.run(heapq.merge(bursts, poisson(loop.random, (0.2 * PEAK, 20))))
+    small = ((second + n / 10_000, "m", WORK_S) for second in range(1, 20) for n in range(80))
+    large = ((20 + n / 5_000, "m", WORK_S) for n in range(500))  # in two seconds
+    loop.run(heapq.merge(small, large, poisson(loop.random, (0.2 * PEAK, 30))))
     assert loop.limit.shed == 0
+    assert loop.longest_s(20, 30) > 1.5
 
 
 def test_a_method_slow_by_nature_is_no_overload_beside_a_quick_one() -> None:
