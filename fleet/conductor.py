@@ -65,20 +65,22 @@ class Canary:
         return ""
 
     async def _find(self) -> None:
-        """Find both versions and their processes."""
-        serving = mesh.serving(await self._operator.service(self._service))
-        versions = sorted({instance.version for instance in serving})
-        if self.version not in versions:
+        """Find the version that has the calls now."""
+        state = await self._operator.service(self._service)
+        serving = {instance.version for instance in mesh.serving(state)}
+        if self.version not in serving:
             raise FleetError(
                 f"no instance of {self._service} that serves is {self.version}; "
                 f"start one: mercato up --version {self._service}={self.version}"
             )
-        others = [version for version in versions if version != self.version]
-        if len(others) != 1:
+        called = {share.version for share in state.policy.split if share.weight} or serving
+        beside = sorted((called & serving) - {self.version})
+        if len(beside) != 1:
             raise FleetError(
-                f"expected {self.version} beside one other version of {self._service}; serving: {', '.join(versions)}"
+                f"expected one version of {self._service} beside {self.version} to have the calls; "
+                f"now it is {' and '.join(beside) or 'none'}; see `mercato mesh split`"
             )
-        self.beside = others[0]
+        self.beside = beside[0]
 
     async def _step(self, percent: int, looks: list[Look]) -> None:
         """Give the new version its share for as long as it takes; GoneWrong where it is worse."""

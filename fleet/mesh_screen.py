@@ -73,13 +73,10 @@ def _instances(mesh: Mesh) -> Table:
     rows.add_column("open breakers")
     for service in mesh.services:
         if not service.instances:
-            rows.add_row(service.service, Text("none", style="dim"))
+            rows.add_row(Text(service.service), Text("none", style="dim"))
         for number, instance in enumerate(service.instances):
             rows.add_row(
-                "" if number else service.service,
-                instance.name,
-                instance.version,
-                instance.zone,
+                *map(Text, ("" if number else service.service, instance.name, instance.version, instance.zone)),
                 _state(instance),
                 f"{instance.calls_per_second:.1f}",
                 _bar(instance.traffic_share),
@@ -124,7 +121,7 @@ def _clients(mesh: Mesh) -> Table:
         for config in client.configs:
             configs[client.name, config.type].append(config)
     for name in dict.fromkeys(client.name for client in mesh.clients):
-        rows.add_row(name, *(_answer(configs[name, kind]) for kind in _TYPES))
+        rows.add_row(Text(name), *(_answer(configs[name, kind]) for kind in _TYPES))
     return rows
 
 

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 from fleet import control, databases, health, logs, mesh, ports
 from fleet.errors import FleetError
-from fleet.plan import FRONT, Plan
+from fleet.plan import Plan
 from fleet.waiting import until
 
 ENGINES = {"postgres": 5432, "nats": 4222}
 """The engines that a fleet can bring along, and their usual ports."""
 
 _WATCH_S = 0.2
+_LOOK_S = 0.1
 _HOPELESS_AFTER_RESTARTS = 3
 _LOG_LINES = 15
 
@@ -82,19 +83,15 @@ async def _until_answers(plan: Plan, name: str) -> None:
 
 
 async def _until_listed(plan: Plan, names: Iterable[str], deadline: float, tell: Tell) -> None:
-    """Return when the mesh lists all these as taking calls, since they were started; when it is away, say so.
-
-    Not the front: clients outside come to it by its address.
-    """
+    """Return when the mesh lists all these as taking calls, since they were started; when it is away, say so."""
     started_at = {child["name"]: child["started_at"] for child in children(plan)}
-    processes = [name for name in names if name.partition("/")[0] != FRONT]
-    since = {instance: started_at.get(name, 0.0) for name in processes for instance in plan.hosted(name)}
+    since = {instance: started_at.get(name, 0.0) for name in names for instance in plan.hosted(name)}
     if not (plan.mesh_address and since):
         return
     missing: list[str] = []
     try:
         async with asyncio.timeout(max(deadline - time.monotonic(), 0)), mesh.operate(plan) as operator:
-            async for seen in operator.watch():
+            async for seen in operator.watch(_LOOK_S):
                 missing = mesh.missing(seen, since)
                 if not missing:
                     return

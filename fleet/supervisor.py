@@ -213,11 +213,11 @@ class Supervisor:
 
     def retire(self, name: str) -> list[str]:
         """End gently, for good, what has this name; returns the names of the processes."""
-        running = self._running(name)
-        for child in running:
+        named = self._named(name)
+        for child in named:
             child.wanted = False
             child.stop()
-        return [child.name for child in running]
+        return [child.name for child in named]
 
     def _named(self, name: str) -> list[Child]:
         """The process, or all processes of the program, that is or hosts what has this name."""

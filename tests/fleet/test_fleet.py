@@ -138,12 +138,71 @@ def test_scale_and_restart(running: Suite) -> None:
     assert running.mercato("logs", "echo").count("gone") >= 2
 
 
+def test_versions_share_the_places_of_a_service_and_are_scaled_each(running: Suite) -> None:
+    assert "Serving: echo/2\n" in running.mercato("scale", "echo/v2=1")
+    assert {name: member["version"] for name, member in running.ps().items() if name.startswith("echo")} == {
+        "echo/1": "v1", "echo/2": "v2",
+    }  # fmt: skip
+    assert "echo runs v1 and v2; say of which: echo/v1=3 or echo/v2=3" in running.mercato("scale", "echo=3", expect=1)
+    assert "echo has 4 places, and 2 of them are free" in running.mercato("scale", "echo/v2=4", expect=1)
+    assert "Serving: echo/1, echo/3, echo/2, echo/4\n" in running.mercato("scale", "echo/v1=2", "echo/v2=2")
+    assert "Serving: echo/1\n" in running.mercato("scale", "echo/v1=1", "echo/v2=0")
+    wait_until(lambda: "echo/2" not in running.ps())
+    assert '"MERCATO_VERSION": "v2"' in running.mercato("logs", "--json", "echo")
+
+
+def test_a_rolling_restart_has_another_beside_the_only_one(running: Suite) -> None:
+    before = running.ps()["echo/1"]["pid"]
+    steps = running.mercato("restart", "echo", "--rolling").splitlines()
+    assert steps == [
+        "echo/2: starts beside echo/1, which is alone",
+        "echo/1: drains, ends and starts again",
+        "echo/2: drains and ends",
+        "Started again: echo/1",
+    ]
+    after = running.ps()
+    assert after["echo/1"]["pid"] != before
+    assert "echo/2" not in after
+
+
+def test_a_rolling_restart_to_code_that_does_not_start_touches_nothing_that_runs(suite: Suite) -> None:
+    suite.mercato("up")
+    before = suite.ps()["echo/1"]["pid"]
+    main = suite.root / "services" / "echo" / "__main__.py"
+    main.write_text("import nothing_of_that_name\n" + main.read_text())
+    assert "echo/2" in suite.mercato("restart", "echo", "--rolling", expect=1)
+    wait_until(lambda: "echo/2" not in suite.ps())
+    assert suite.ps()["echo/1"]["pid"] == before
+
+
+def test_after_a_crash_comes_the_code_from_before_and_only_a_restart_brings_the_changed(suite: Suite) -> None:
+    suite.mercato("up")
+    main = suite.root / "services" / "echo" / "__main__.py"
+    main.write_text(main.read_text().replace('"serving"', '"serving anew"'))
+    suite.mercato("kill", "echo")
+    assert "serving anew" not in suite.mercato("logs", "echo")
+    suite.mercato("restart", "echo")
+    suite.mercato("kill", "echo")
+    assert suite.mercato("logs", "echo").count("serving anew") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["scale", "echo"], 2, "SERVICE=N"),
         (["scale", "echo=many"], 2, "SERVICE=N"),
         (["scale", "echo=5"], 1, "echo=5: expected 0 to 4"),
+        (["scale", "echo/v2=5"], 1, "echo/v2=5: expected 0 to 4"),
+        (["restart", "gateway", "--rolling"], 1, "clients know one address of it"),
+        (["restart", "echo/3", "--rolling"], 1, "echo/3 is not running"),
+        (["up", "--version", "echo"], 2, "SERVICE=VERSION"),
+        (["up", "--version", "echo=2"], 2, "expected a version"),
+        (["up", "--version", "echo=v2"], 1, "runs without the mesh"),
+        (["up", "--discovery", "mesh"], 1, "another way of discovery"),
+        (["mesh"], 1, "runs without the mesh"),
+        (["mesh", "fault", "echo"], 2, "expected --delay, --abort"),
+        (["mesh", "limit", "echo", "many"], 2, "N"),
+        (["canary", "echo", "v2"], 1, "runs without the mesh"),
         (["scale", "nothing=1"], 1, "expected one of echo, gateway"),
         (["restart", "nothing"], 1, "'nothing'; expected one of postgres, nats, echo, gateway"),
         (["kill", "echo/3"], 1, "echo/3 is not running"),

@@ -140,3 +140,37 @@ def test_a_process_of_its_own_or_one_for_all_behind_the_front(root: Path) -> Non
     assert apart.hosted("nats") == together.hosted("nats") == ()
     together.save()
     assert Plan.load(together.home) == together
+
+
+def with_mesh(root: Path) -> Path:
+    (root / "services" / "mesh").mkdir()
+    (root / "services" / "mesh" / "__main__.py").touch()
+    return root
+
+
+def test_with_a_mesh_instances_are_told_of_it_and_not_of_each_other(root: Path) -> None:
+    plan = make(with_mesh(root), {"MERCATO_ZONE": "east", "MERCATO_VERSION": "v7"})
+    told = plan.environment("orders/2")
+    assert told["MERCATO_MESH"] == plan.environment("mesh/1")["MERCATO_MESH"] == plan.slot("mesh/1").address
+    assert told["MERCATO_TARGETS"] == ""
+    assert (told["MERCATO_ZONE"], told["MERCATO_VERSION"]) == ("east", "v7")
+    assert plan.environment("orders/2", "v8")["MERCATO_VERSION"] == "v8"
+    assert (plan.most("mesh"), plan.most("orders")) == (1, plans.SLOTS)
+    assert make(root, together=True).programs == {
+        "gateway": ("gateway",), "mesh": ("mesh",), "together": ("orders",),
+    }  # fmt: skip
+
+
+def test_without_the_mesh_there_is_no_such_service_and_addresses_are_fixed(root: Path) -> None:
+    by_option = make(with_mesh(root), {"MERCATO_DISCOVERY": "mesh"}, discovery=plans.Discovery.STATIC)
+    by_environment = make(root, {"MERCATO_DISCOVERY": "static"})
+    for plan in (by_option, by_environment):
+        assert plan.services == ("gateway", "orders")
+        told = plan.environment("orders/1")
+        assert told["MERCATO_MESH"] == ""
+        assert "orders=ipv4:" in told["MERCATO_TARGETS"]
+
+
+def test_a_way_of_discovery_that_is_none_is_refused(root: Path) -> None:
+    with pytest.raises(FleetError, match=r"MERCATO_DISCOVERY is 'dns'; expected one of mesh, static"):
+        make(root, {"MERCATO_DISCOVERY": "dns"})

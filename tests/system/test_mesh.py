@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -97,14 +98,19 @@ async def served(fleet: Plan) -> dict[str, int]:
 
 async def mercato(fleet: Plan, *arguments: str, expect: int = 0) -> str:
     """Run the command as a user does; returns what it printed."""
-    environment = os.environ | {"MERCATO_HOME": str(fleet.home), "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "fleet", *arguments,
-        cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    process = await start(fleet, *arguments)
     output, _ = await process.communicate()
     assert process.returncode == expect, output.decode()
     return output.decode()
+
+
+async def start(fleet: Plan, *arguments: str) -> asyncio.subprocess.Process:
+    """Start the command as a user does."""
+    environment = os.environ | {"MERCATO_HOME": str(fleet.home), "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fleet", *arguments,
+        cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
 
 
 def ends_of_calls() -> Counter[str]:
@@ -139,7 +145,7 @@ async def test_calls_spread_over_new_instances_within_a_second_and_a_crash_of_on
         await asyncio.sleep(1)
         spread = await shares(fleet, 1.5)
         assert spread.keys() == {"orders/1", "orders/2", "orders/3"}
-        assert all(0.2 < share < 0.47 for share in spread.values()), spread
+        assert min(spread.values()) > 0.1, spread  # how even exactly: tests/mesh
         assert pids(fleet).items() >= before.items()
         await lifecycle.kill(fleet, "orders/2", TIMEOUT_S)
         await asyncio.sleep(1)
@@ -173,7 +179,7 @@ async def test_a_rolling_restart_under_a_replay_fails_no_call(fleet: Plan) -> No
 @pytest.mark.usefixtures("one_of_each")
 async def test_while_the_mesh_is_dead_calls_go_on_and_what_changed_is_seen_when_it_is_back(fleet: Plan) -> None:
     told: list[str] = []
-    async with load(front(fleet), CALLS_PER_S) as sent:
+    async with load(front(fleet), CALLS_PER_S / 2) as sent:
         await lifecycle.scale(fleet, {"orders": 2}, TIMEOUT_S)
         os.kill(pids(fleet)[MESH + "/1"], signal.SIGKILL)
         await lifecycle.scale(fleet, {MESH: 0}, TIMEOUT_S)
@@ -189,7 +195,7 @@ async def test_while_the_mesh_is_dead_calls_go_on_and_what_changed_is_seen_when_
 
         await eventually(third_is_called)
         assert set(await listed(fleet)) == {"orders/1", "orders/2", "orders/3"}
-    assert sent.count > 1000
+    assert sent.count > 500
     assert sent.failures == []
 
 
@@ -198,21 +204,94 @@ async def test_a_good_canary_reaches_all_calls_and_a_bad_one_goes_back_by_itself
     async with load(front(fleet), CALLS_PER_S) as sent:
         assert "no calls for v2" in await mercato(fleet, "up", "--version", "orders=v2")
         assert (await shares(fleet, 0.5))["orders/2"] == 0.0
-        promoted = await mercato(fleet, "canary", "orders", "v2", "--calls", "50", "--step", "2")
+        promoted = await mercato(fleet, "canary", "orders", "v2", "--calls", "40", "--step", "1")
         assert "v2 has all calls of orders" in promoted
         assert (await shares(fleet, 0.5)) == {"orders/1": 0.0, "orders/2": 1.0}
         assert sent.failures == []
 
-        await mercato(fleet, "mesh", "split", "orders", "v2=1")
         code = fleet.root / "services" / "orders" / "service.py"
         code.write_text(code.read_text() + BROKEN)
         await mercato(fleet, "up", "--version", "orders=v3")
-        went_back = await mercato(fleet, "canary", "orders", "v3", "--calls", "50", "--step", "2", expect=1)
+        went_back = await mercato(fleet, "canary", "orders", "v3", "--calls", "40", "--step", "1", expect=1)
         assert re.search(r"Went back: v3 of orders gets no calls. It fails .* of its calls, beside 0.0%", went_back)
-        assert (await shares(fleet, 0.5))["orders/3"] == 0.0
-        await lifecycle.kill(fleet, "orders/1", TIMEOUT_S)
+        assert (await shares(fleet, 0.5)) == {"orders/1": 0.0, "orders/2": 1.0, "orders/3": 0.0}
         failures = len(sent.failures)
-        await mercato(fleet, "mesh", "split", "orders", "v1=1")
+        await lifecycle.kill(fleet, "orders/2", TIMEOUT_S)
         await asyncio.sleep(0.5)
-        assert len(sent.failures) == failures  # a crash does not bring the changed code
+        assert not [failure for failure in sent.failures[failures:] if "INTERNAL" in failure]
     code.write_text(code.read_text().removesuffix(BROKEN))
+
+
+@pytest.mark.usefixtures("one_of_each")
+async def test_a_canary_goes_back_when_its_process_dies_and_when_it_is_interrupted(fleet: Plan) -> None:
+    async def weight_of_v2() -> int:
+        async with mesh.operate(fleet) as operator:
+            return {each.version: each.weight for each in (await operator.service("orders")).policy.split}["v2"]
+
+    async def has_calls() -> bool:
+        return await weight_of_v2() > 0
+
+    async def begun() -> asyncio.subprocess.Process:
+        process = await start(fleet, "canary", "orders", "v2", "--calls", "100000")
+        await eventually(has_calls)
+        return process
+
+    await mercato(fleet, "up", "--version", "orders=v2")
+    canary = await begun()
+    await lifecycle.kill(fleet, "orders/2", TIMEOUT_S)
+    output, _ = await canary.communicate()
+    assert (canary.returncode, b"orders/2" in output, await weight_of_v2()) == (1, True, 0), output
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        canary = await begun()
+        canary.send_signal(interruption)
+        output, _ = await canary.communicate()
+        assert (canary.returncode, b"Interrupted" in output, await weight_of_v2()) == (1, True, 0), output
+
+
+@pytest.mark.usefixtures("one_of_each")
+async def test_policies_are_set_and_shown_from_the_command_line(fleet: Plan) -> None:
+    shown = json.loads(await mercato(fleet, "mesh", "--json"))
+    orders = next(service for service in shown["services"] if service["service"] == "orders")
+    assert [(it["name"], it["version"], it["state"]) for it in orders["instances"]] == [
+        ("orders/1", "v1", "STATE_SERVING")
+    ]
+    assert {client["name"] for client in shown["clients"]} >= {"gateway/1"}
+    states = {config["state"] for client in shown["clients"] for config in client["configs"]}
+    assert states == {"STATE_ACKED"}
+
+    said = await mercato(
+        fleet, "mesh", "fault", "orders", "--abort", "NOT_FOUND", "--percent", "100", "--method", "ListOrders"
+    )
+    assert said == "orders: 100 % of calls of ListOrders are refused with NOT_FOUND\n"
+    async with load(front(fleet), 20) as sent:
+
+        async def refused() -> bool:
+            return any(failure.startswith("NOT_FOUND") for failure in sent.failures)
+
+        await eventually(refused)
+        await mercato(fleet, "mesh", "limit", "orders", "100")
+        assert "at most 100 calls" in await mercato(fleet, "mesh", "fault", "orders", "--off")
+        failures = len(sent.failures)
+        await asyncio.sleep(0.5)
+        assert len(sent.failures) == failures
+    assert "no other takes calls of orders" in await mercato(fleet, "mesh", "drain", "orders/1", expect=1)
+    assert "orders at most 100 calls of each client" in " ".join((await mercato(fleet, "mesh")).split())
+    assert "no instance of orders that serves is v9" in await mercato(fleet, "mesh", "split", "orders", "v1=9", "v9=1")
+    assert "expected one of" in await mercato(fleet, "mesh", "split", "parcels", "v1=1", expect=1)
+    assert await mercato(fleet, "mesh", "reset", "orders") == "Forgotten: orders\n"
+
+
+@pytest.mark.usefixtures("one_of_each")
+async def test_a_drained_instance_gets_no_calls_until_that_is_undone(fleet: Plan) -> None:
+    await lifecycle.scale(fleet, {"orders": 2}, TIMEOUT_S)
+    async with load(front(fleet), 50) as sent:
+        assert "no new calls to orders/1" in await mercato(fleet, "mesh", "drain", "orders/1")
+        await asyncio.sleep(0.5)
+        assert (await shares(fleet, 0.5)) == {"orders/1": 0.0, "orders/2": 1.0}
+        await mercato(fleet, "mesh", "drain", "orders/1", "--undo")
+
+        async def called() -> bool:
+            return (await shares(fleet, 0.3))["orders/1"] > 0
+
+        await eventually(called)
+    assert sent.failures == []
