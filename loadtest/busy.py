@@ -21,7 +21,7 @@ from chassis.server import Server
 from chassis.settings import Settings
 from loadtest.echo import CATALOG, Echo, as_in_fleet
 
-WORK_S, WAIT_S = 0.005, 0.02
+WORK_S, WAIT_S = 0.01, 0.02
 
 
 class Busy(Echo):

@@ -25,7 +25,7 @@ from time import monotonic
 from chassis.errors import ResourceExhausted
 
 LEAST = 16
-"""The limit never falls below: so few calls are no overload, but how long they take."""
+"""The limit never falls below: so few calls are no overload, however long they take."""
 SLACK_S = 0.1
 """Time inside beyond the usual that is well yet: a noisy neighbour, a burst."""
 TOLERANCE = 2.0
@@ -35,6 +35,8 @@ TICK_S = 0.1
 PATIENCE, PATIENCE_SHEDDING, DRAINING = 8, 4, 0.95
 """A queue stands that in so many ticks in a row did not shrink to this part of its most; the second, once calls are
 refused, whether it shrinks or not."""
+IDLE_S = 1.0
+"""Where no call was taken for so long, none waits."""
 GROWTH, LONGEST_GROWTH, SMALLEST_CUT = 1.1, 50.0, 0.3
 """What the limit is multiplied by in a tick, for how many ticks at once after a pause, and at least when it is cut."""
 LEARNING = 0.05
@@ -53,6 +55,7 @@ class _Tick:
     start: float
     taken: int = 0
     """Calls that came out of the queue, to be served or refused."""
+    last_taken: float = 0.0
     shed: int = 0
     ended: int = 0
     took_s: float = 0.0
@@ -114,6 +117,7 @@ class AdaptiveLimit:
             self._adapt(now)
         tick = self._tick
         tick.taken += 1
+        tick.last_taken = now
         if self.queued:
             self.queued -= 1
         inside = self.in_flight + self.queued
@@ -144,17 +148,19 @@ class AdaptiveLimit:
     def _adapt(self, now: float) -> None:
         tick, elapsed_s = self._tick, now - self._tick.start
         if tick.ended:
-            inside_s = tick.took_s / tick.ended + tick.queued * elapsed_s / tick.taken
+            taking_s = tick.last_taken - tick.start if tick.taken > 1 else elapsed_s
+            waited_s = tick.queued * taking_s / tick.taken
+            inside_s = tick.took_s / tick.ended + waited_s
             allowed_s = TOLERANCE * tick.usual_s / tick.ended + SLACK_S
         elif self.in_flight:
             return  # what hangs may be long, or stuck: its end will tell
         else:
             inside_s, allowed_s = 0.0, SLACK_S
-        if inside_s <= allowed_s:
+        inside = self.in_flight + tick.queued
+        if inside_s <= allowed_s or inside < self._least or now - tick.last_taken > IDLE_S:
             self._over.clear()
             self._limit = min(self._most, self._limit * GROWTH ** min(elapsed_s / TICK_S, LONGEST_GROWTH))
         else:
-            inside = self.in_flight + tick.queued
             self._over.append(inside)
             if len(self._over) >= (PATIENCE_SHEDDING if tick.shed else PATIENCE):
                 if tick.shed or inside > DRAINING * max(self._over):
@@ -164,7 +170,7 @@ class AdaptiveLimit:
         weight = min(elapsed_s, 1.0)  # means over about a second
         self._served_per_s += weight * (tick.ended / elapsed_s - self._served_per_s)
         self._shed_per_s += weight * (tick.shed / elapsed_s - self._shed_per_s)
-        self._tick = _Tick(now)
+        self._tick = _Tick(now, queued=self.queued)
 
     def _pause_s(self, inside: int) -> float:
         """Return when those inside and those refused within the last second are done; none come back together."""

@@ -178,6 +178,13 @@ def test_so_few_calls_are_never_refused_however_long_they_take() -> None:
     assert pool.limit.shed == 0
 
 
+def test_small_bursts_far_apart_are_no_queue() -> None:
+    loop = Loop()
+    bursts = ((minute * 60.0, "m", WORK_S) for minute in range(30) for _ in range(30))
+    loop.run(bursts)
+    assert (loop.limit.shed, loop.limit.limit) == (0, 1000)
+
+
 def test_it_never_passes_the_most_allowed() -> None:
     pool = Pool(workers=10_000, most=8)
     pool.run(iter([(0.0, "m", 1.0)] * 20))
