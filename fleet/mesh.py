@@ -49,11 +49,11 @@ class Operator:
         with _said():
             return (await self._stub.GetMesh(mesh_pb2.GetMeshRequest(), timeout=_TIMEOUT_S)).mesh
 
-    async def watch(self) -> AsyncIterator[Mesh]:
-        """The mesh as it is now, and again with every change and every second."""
-        with _said():
-            async for response in self._stub.WatchMesh(mesh_pb2.WatchMeshRequest()):
-                yield response.mesh
+    async def watch(self, every_s: float) -> AsyncIterator[Mesh]:
+        """The mesh as it is now, and again every so often."""
+        while True:
+            yield await self.read()
+            await asyncio.sleep(every_s)
 
     async def service(self, name: str) -> ServiceState:
         """What the mesh knows of one service."""

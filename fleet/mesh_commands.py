@@ -24,7 +24,7 @@ from fleet.mesh import Operator
 from fleet.plan import Plan
 
 _AGAIN_S = 0.5
-_FRAMES_PER_S = 4
+_FRAME_S = 1.0
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="Whose calls: orders.", show_default=False)]
 Result = TypeVar("Result")
@@ -182,13 +182,13 @@ def reset(
 async def _follow(operator: Operator) -> None:
     """Show it until interrupted; what was seen last stays on the screen while the mesh is away."""
     seen = Mesh()
-    with Live(console=screen.console(), screen=True, refresh_per_second=_FRAMES_PER_S) as live:
+    with Live(console=screen.console(), screen=True, auto_refresh=False) as live:
         while True:
             try:
-                async for seen in operator.watch():
-                    live.update(mesh_screen.view(seen))
+                async for seen in operator.watch(_FRAME_S):
+                    live.update(mesh_screen.view(seen), refresh=True)
             except mesh.MeshAwayError as away:
-                live.update(mesh_screen.view(seen, f"{away}; this is what it said last"))
+                live.update(mesh_screen.view(seen, f"{away}; this is what it said last"), refresh=True)
             await asyncio.sleep(_AGAIN_S)
 
 

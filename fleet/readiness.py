@@ -17,6 +17,7 @@ ENGINES = {"postgres": 5432, "nats": 4222}
 """The engines that a fleet can bring along, and their usual ports."""
 
 _WATCH_S = 0.2
+_LOOK_S = 0.1
 _HOPELESS_AFTER_RESTARTS = 3
 _LOG_LINES = 15
 
@@ -90,7 +91,7 @@ async def _until_listed(plan: Plan, names: Iterable[str], deadline: float, tell:
     missing: list[str] = []
     try:
         async with asyncio.timeout(max(deadline - time.monotonic(), 0)), mesh.operate(plan) as operator:
-            async for seen in operator.watch():
+            async for seen in operator.watch(_LOOK_S):
                 missing = mesh.missing(seen, since)
                 if not missing:
                     return

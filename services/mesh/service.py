@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from mercato.mesh.v1 import mesh_pb2 as pb
 from mercato.mesh.v1 import mesh_pb2_grpc
 
-from chassis.errors import NotFound, ResourceExhausted
+from chassis.errors import NotFound
 from chassis.masks import masked
 from chassis.policy import Policy
 from services.mesh.ads import Discovery
@@ -20,13 +18,6 @@ from services.mesh.changes import Changes
 from services.mesh.domain import CHANGEABLE, service_of, steered
 from services.mesh.policies import Policies
 from services.mesh.registry import LEASE_S, Registry, Stream
-
-WATCH_S = 1.0
-MOST_WATCHERS = 100
-
-
-class TooManyWatchers(ResourceExhausted):
-    """{watchers} watch the mesh already; try again later."""
 
 
 class MeshService(mesh_pb2_grpc.MeshServiceServicer):
@@ -47,25 +38,9 @@ class MeshService(mesh_pb2_grpc.MeshServiceServicer):
         self._policies = policies
         self._discovery = discovery
         self._changes = changes
-        self._watchers = 0
 
     async def GetMesh(self, request: pb.GetMeshRequest, context: Any) -> pb.GetMeshResponse:
         return pb.GetMeshResponse(mesh=self._mesh())
-
-    async def WatchMesh(self, request: pb.WatchMeshRequest, context: Any) -> AsyncIterator[pb.WatchMeshResponse]:
-        if self._watchers >= MOST_WATCHERS:
-            raise TooManyWatchers(watchers=self._watchers)
-        self._watchers += 1
-        try:
-            with self._changes.follow() as changed:
-                while True:
-                    changed.clear()
-                    yield pb.WatchMeshResponse(mesh=self._mesh())
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(WATCH_S):
-                            await changed.wait()
-        finally:
-            self._watchers -= 1
 
     async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Any) -> pb.UpdatePolicyResponse:
         paths, service = masked(request.update_mask, CHANGEABLE), service_of(request.policy.name)

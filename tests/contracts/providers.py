@@ -34,6 +34,7 @@ async def providers_on(postgres_url: str, nats_folder: Path) -> AsyncIterator[Ma
     async with stage(postgres_url, nats_folder, NamingClock()) as opened, AsyncExitStack() as stack:
         shop = await Shop.open(opened)
         await opened.start("notifications")
+        await opened.start("mesh")
         emitted = await stack.enter_async_context(Emissions.following(opened))
         empty = Emptying(opened)
 

@@ -154,21 +154,6 @@ async def test_traffic_is_shown_by_instance(world: World) -> None:
     await eventually(is_shown)
 
 
-async def test_the_mesh_is_watched_as_it_changes(world: World) -> None:
-    service = world.new_service()
-    watch = world.mesh.WatchMesh(pb.WatchMeshRequest())
-    await watch.read()
-    await world.members(service, 1)
-    begun, shown = time.perf_counter(), 0
-    async with asyncio.timeout(5):
-        while shown < 2:
-            response = await watch.read()
-            assert isinstance(response, pb.WatchMeshResponse)
-            shown += any(state.service == service and state.instances for state in response.mesh.services)
-    assert time.perf_counter() - begun < 2.5, "it is sent each second, changed or not"
-    watch.cancel()
-
-
 @pytest.mark.parametrize(
     ("field", "told"),
     [

@@ -87,7 +87,7 @@ class Mug(NamedTuple):
 MUG = Mug("products/mug", 250)
 
 
-async def _products(_: object) -> BatchGetProductsResponse:
+async def _products(_: object, timeout: float) -> BatchGetProductsResponse:
     price = Price(amount=money(MUG.price_minor, "GBP"))
     return BatchGetProductsResponse(products=[Product(name=MUG.name, prices=[price])])
 
@@ -96,5 +96,5 @@ async def _customer(_: object) -> GetCustomerResponse:
     return GetCustomerResponse(customer=Customer(email="ada@customers.example"))
 
 
-async def _carriage(_: object) -> QuoteCarriageResponse:
+async def _carriage(_: object, timeout: float) -> QuoteCarriageResponse:
     return QuoteCarriageResponse(price=money(495, "GBP"))

@@ -29,6 +29,9 @@ FIELDS: Mapping[str, Any] = {
     "region_code": "GB",
     "mercato.catalog.v1.UpdateProductRequest.update_mask": "title",
     "mercato.customers.v1.UpdateCustomerRequest.update_mask": "email",
+    "mercato.mesh.v1.Policy.name": f"policies/{ID}",
+    "mercato.mesh.v1.ResetPoliciesRequest.name": f"policies/{ID}",
+    "mercato.mesh.v1.UpdatePolicyRequest.update_mask": "maxRequests",
     "request_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
 }
 """What the rules of a field do not tell, by its name, or its full name where that says too little."""

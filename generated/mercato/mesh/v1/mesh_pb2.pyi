@@ -549,47 +549,6 @@ class GetMeshResponse(_message.Message):
 Global___GetMeshResponse: _TypeAlias = GetMeshResponse  # noqa: Y015
 
 @_typing.final
-class WatchMeshRequest(_message.Message):
-    """Request of WatchMesh."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchMeshRequest: _TypeAlias = WatchMeshRequest  # noqa: Y015
-
-@_typing.final
-class WatchMeshResponse(_message.Message):
-    """Response of WatchMesh."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MESH_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def mesh(self) -> Global___Mesh:
-        """The mesh."""
-
-    def __init__(
-        self,
-        *,
-        mesh: Global___Mesh | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchMeshResponse: _TypeAlias = WatchMeshResponse  # noqa: Y015
-
-@_typing.final
 class UpdatePolicyRequest(_message.Message):
     """Request of UpdatePolicy."""
 

@@ -43,11 +43,6 @@ class MeshServiceStub:
                 request_serializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.GetMeshRequest.SerializeToString,
                 response_deserializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.GetMeshResponse.FromString,
                 _registered_method=True)
-        self.WatchMesh = channel.unary_stream(
-                '/mercato.mesh.v1.MeshService/WatchMesh',
-                request_serializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.WatchMeshRequest.SerializeToString,
-                response_deserializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.WatchMeshResponse.FromString,
-                _registered_method=True)
         self.UpdatePolicy = channel.unary_unary(
                 '/mercato.mesh.v1.MeshService/UpdatePolicy',
                 request_serializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.UpdatePolicyRequest.SerializeToString,
@@ -74,13 +69,6 @@ class MeshServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def WatchMesh(self, request, context):
-        """Follow the mesh: as it is now, and again with every change and every second.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def UpdatePolicy(self, request, context):
         """Change how calls to a service are spread. Clients follow at once. Errors: NOT_FOUND where no such service is known.
         """
@@ -102,11 +90,6 @@ def add_MeshServiceServicer_to_server(servicer, server):
                     servicer.GetMesh,
                     request_deserializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.GetMeshRequest.FromString,
                     response_serializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.GetMeshResponse.SerializeToString,
-            ),
-            'WatchMesh': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchMesh,
-                    request_deserializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.WatchMeshRequest.FromString,
-                    response_serializer=mercato_dot_mesh_dot_v1_dot_mesh__pb2.WatchMeshResponse.SerializeToString,
             ),
             'UpdatePolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdatePolicy,
@@ -150,33 +133,6 @@ class MeshService:
             '/mercato.mesh.v1.MeshService/GetMesh',
             mercato_dot_mesh_dot_v1_dot_mesh__pb2.GetMeshRequest.SerializeToString,
             mercato_dot_mesh_dot_v1_dot_mesh__pb2.GetMeshResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def WatchMesh(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/mercato.mesh.v1.MeshService/WatchMesh',
-            mercato_dot_mesh_dot_v1_dot_mesh__pb2.WatchMeshRequest.SerializeToString,
-            mercato_dot_mesh_dot_v1_dot_mesh__pb2.WatchMeshResponse.FromString,
             options,
             channel_credentials,
             insecure,

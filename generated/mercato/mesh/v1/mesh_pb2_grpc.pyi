@@ -22,8 +22,6 @@ class MeshServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetMesh: _aio.UnaryUnaryMultiCallable[_mesh_pb2.GetMeshRequest, _mesh_pb2.GetMeshResponse]
     """Read the mesh as it is now."""
-    WatchMesh: _aio.UnaryStreamMultiCallable[_mesh_pb2.WatchMeshRequest, _mesh_pb2.WatchMeshResponse]
-    """Follow the mesh: as it is now, and again with every change and every second."""
     UpdatePolicy: _aio.UnaryUnaryMultiCallable[_mesh_pb2.UpdatePolicyRequest, _mesh_pb2.UpdatePolicyResponse]
     """Change how calls to a service are spread. Clients follow at once. Errors: NOT_FOUND where no such service is known."""
     ResetPolicies: _aio.UnaryUnaryMultiCallable[_mesh_pb2.ResetPoliciesRequest, _mesh_pb2.ResetPoliciesResponse]
@@ -43,14 +41,6 @@ class MeshServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mesh_pb2.GetMeshRequest, _abc.Awaitable[_mesh_pb2.GetMeshResponse]],
     ) -> _abc.Awaitable[_mesh_pb2.GetMeshResponse]:
         """Read the mesh as it is now."""
-
-    @_abc_1.abstractmethod
-    def WatchMesh(
-        self,
-        request: _mesh_pb2.WatchMeshRequest,
-        context: _aio.ServicerContext[_mesh_pb2.WatchMeshRequest, _abc.AsyncIterator[_mesh_pb2.WatchMeshResponse]],
-    ) -> _abc.AsyncIterator[_mesh_pb2.WatchMeshResponse]:
-        """Follow the mesh: as it is now, and again with every change and every second."""
 
     @_abc_1.abstractmethod
     def UpdatePolicy(
