@@ -53,11 +53,11 @@ def lines_of(fleet: Plan, service: str) -> list[logs.Line]:
 
 async def test_orders_go_through_without_a_network_between_services(fleet: Plan, shop: Shop, write: Write) -> None:
     members = {member.name: member for member in await lifecycle.members(fleet)}
-    hosted = [service for service in fleet.services if service != FRONT]
+    hosted = fleet.programs[TOGETHER]
     assert [name for name, member in members.items() if member.within] == [f"{service}/1" for service in hosted]
     assert {member.health for name, member in members.items() if "/" in name} == {"SERVING"}
     assert {name for name, member in members.items() if member.pid} == {
-        "supervisor", "postgres", "nats", "gateway/1", "together/1",
+        "supervisor", "postgres", "nats", "gateway/1", "mesh/1", "together/1",
     }  # fmt: skip
     await trade(
         fleet,
