@@ -438,7 +438,9 @@ class PlaceOrderRequest(_message.Message):
     customer: _builtins.str
     """Who buys: `customers/{customer}`."""
     carriage_agreed: _builtins.bool
-    """Whether carriage is already among the charges, or free. If not, shipping is asked and its price is added."""
+    """Whether carriage is already among the charges, or free. If not, shipping is asked and its price is added; while it
+    cannot be reached, the least that carriage ever costs.
+    """
     card_token: _builtins.str
     """The processor's token of the card that pays."""
     reference: _builtins.str
