@@ -13,7 +13,7 @@ from fleet import check, lifecycle, logs, ports
 from fleet import plan as plans
 from fleet.client import Shop
 from fleet.errors import FleetError
-from fleet.plan import FRONT, TOGETHER, Plan
+from fleet.plan import TOGETHER, Plan
 from loadtest.books import read_books
 from loadtest.lines import read
 from loadtest.plan import Options, plan
