@@ -130,7 +130,8 @@ def _routes(name: str, methods: Sequence[Method], instances: Collection[Instance
 
 
 def _action(name: str, instances: Collection[Instance], policy: Policy, timeout_s: float) -> RouteAction:
-    limit = RouteAction.MaxStreamDuration(grpc_timeout_header_max=_seconds(timeout_s))
+    """Return where calls go; a method's time is for callers that state no deadline, one that is stated holds."""
+    limit = RouteAction.MaxStreamDuration(grpc_timeout_header_max=_seconds(0))
     if timeout_s:
         limit.max_stream_duration.CopyFrom(_seconds(timeout_s))
     action = RouteAction(timeout=_seconds(0), max_stream_duration=limit)  # unset, Envoy would end streams after 15 s

@@ -138,11 +138,12 @@ def test_a_version_that_takes_no_calls_leaves_its_share_to_the_others(
     assert split(instances, v1=9, v2=1, v3=0) == effective
 
 
-def test_deadlines_follow_from_the_protos() -> None:
-    limits = {
-        match: route.route.max_stream_duration.grpc_timeout_header_max.seconds for match, route in routes([]).items()
-    }
-    assert limits == {WATCH: 3600, "/mercato.orders.v1.OrderService/": 2, "": 0}
+def test_who_states_no_deadline_has_the_time_that_the_protos_give() -> None:
+    limits = {match: route.route.max_stream_duration for match, route in routes([]).items()}
+    unstated = {match: limit.max_stream_duration.seconds for match, limit in limits.items()}
+    assert unstated == {WATCH: 3600, "/mercato.orders.v1.OrderService/": 2, "": 0}
+    assert all(limit.HasField("grpc_timeout_header_max") for limit in limits.values())
+    assert not any(limit.grpc_timeout_header_max.seconds for limit in limits.values()), "one that is stated holds"
     assert list(limits)[-1] == "", "the first rule that matches counts"
     assert all(route.route.HasField("timeout") and not route.route.timeout.seconds for route in routes([]).values())
 
@@ -159,7 +160,7 @@ def test_a_fault_of_all_calls_is_in_every_rule() -> None:
 def test_a_fault_of_one_method_is_in_a_rule_of_its_own() -> None:
     rules = routes([], fault=Fault(percent=100, abort_code=14, method=PLACE))
     assert [match for match, route in rules.items() if FAULT in route.typed_per_filter_config] == [PLACE]
-    assert rules[PLACE].route.max_stream_duration.grpc_timeout_header_max.seconds == 2
+    assert rules[PLACE].route.max_stream_duration.max_stream_duration.seconds == 2
     assert not HTTPFault.FromString(rules[PLACE].typed_per_filter_config[FAULT].value).HasField("delay")
 
 
