@@ -77,6 +77,20 @@ async def test_every_service_is_told_by_reflection_and_its_files_too(instance: I
     assert described.file_descriptor_response.file_descriptor_proto
 
 
+@pytest.mark.parametrize("resolver", ["dns:///localhost:{port}", "ipv4:127.0.0.1:{port}"])
+async def test_without_a_mesh_it_is_found_by_dns_or_address_as_long_as_it_says_it_serves(
+    instance: Instance, resolver: str
+) -> None:
+    await instance.start(drain_s=0.5)
+    instance.probe.on("GetProduct", answer)
+    async with open_channel(resolver.format(port=instance.target.rpartition(":")[2])) as channel:
+        await stub_of(channel).GetProduct(GET)
+        ending = asyncio.create_task(instance.end())
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # it is still there, but not healthy
+        assert not ending.done()
+        await ending
+
+
 async def test_channelz_knows_the_server(instance: Instance) -> None:
     await instance.start()
     async with grpc.aio.insecure_channel(instance.target) as channel:
