@@ -35,8 +35,10 @@ $(ENVOY): tests/mesh/envoy.txt | $(READY)
 
 test: $(READY) $(ENVOY) ## Run every test
 	@$(BIN)/python -m pytest --ignore=tests/contracts
-	@MERCATO_DISCOVERY=static $(BIN)/python -m pytest tests/system/test_promises.py # the same without the mesh
-	@$(BIN)/python -m pytest tests/contracts # by itself: the pact library's threads do not survive the forks of others
+	@# Then side by side: the promises again without the mesh; and contracts, apart as the pact library's threads do
+	@# not survive the forks of others.
+	@MERCATO_DISCOVERY=static $(BIN)/python -m pytest tests/system/test_promises.py & static=$$!; \
+		$(BIN)/python -m pytest tests/contracts; contracts=$$?; wait $$static && exit $$contracts
 
 contracts: $(READY) ## Agree anew on every contract, verify every provider, check the protos
 	@$(BIN)/python -m tests.contracts
