@@ -33,6 +33,10 @@ class Runner:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+QUIET = {"GRPC_VERBOSITY": "NONE"}
+"""What gRPC notes on standard error is not what the command says."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Suite:
     """A tree with services, run by the `mercato` command in processes of its own."""
@@ -61,7 +65,7 @@ class Suite:
     def mercato(self, *arguments: str, expect: int = 0, **environment: str) -> str:
         """Run the command; returns all it printed, having ended with the code expected."""
         ended = subprocess.run(
-            self.command(*arguments), cwd=self.root, env=self.environment | environment, user=self.runner.uid,
+            self.command(*arguments), cwd=self.root, env=self.environment | QUIET | environment, user=self.runner.uid,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=90,
         )  # fmt: skip
         assert ended.returncode == expect, ended.stdout

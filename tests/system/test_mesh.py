@@ -107,6 +107,7 @@ async def mercato(fleet: Plan, *arguments: str, expect: int = 0) -> str:
 async def start(fleet: Plan, *arguments: str) -> asyncio.subprocess.Process:
     """Start the command as a user does."""
     environment = os.environ | {"MERCATO_HOME": str(fleet.home), "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
+    environment["GRPC_VERBOSITY"] = "NONE"  # what gRPC notes on standard error is not what the command says
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "fleet", *arguments,
         cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
