@@ -89,6 +89,8 @@ class Position:
     step_time: datetime
     """Since when it is at the current step."""
     trace: Trace
+    abandoned: bool = False
+    """Whether who had it before may have done more steps than were written down."""
 
     @property
     def name(self) -> str:
@@ -107,4 +109,5 @@ class Position:
             refusal=Refusal(**json.loads(row["refusal"])) if row["refusal"] else None,
             step_time=row["step_time"],
             trace=Trace.parse(row["trace"]) or Trace.start(),
+            abandoned=bool(row["owner_before"]),
         )

@@ -1,6 +1,7 @@
 """One saga in the hands of one instance: step after step, or undo after undo.
 
-A step that is done is not written down: who carries the saga on after a crash repeats it, and gets the same answer.
+A step that is done is not written down: who carries the saga on after a crash repeats it, and gets the same answer. Who
+does and then has to turn round does not know how far it was, and undoes all steps.
 Written down is what could not be found again: that it turns round, each undo, what it waits for, its end; and now and
 then, where it takes long, how far it is, which keeps the lease.
 """
@@ -52,6 +53,7 @@ class SagaRun:
         self._renew_time = clock.now() + RENEW
         self._turned = False
         self._refusal = position.refusal
+        self._abandoned = position.abandoned
 
     async def carry_on(self, work: Any = None) -> None:
         """Take step after step until the saga ends or has to wait; LeaseLost, Unavailable.
@@ -97,17 +99,21 @@ class SagaRun:
             if isinstance(error, MercatoError) and error.definite:
                 self._refusal = Refusal(step.name, error.reason, error.message)
                 _log.info("saga refused", extra={"saga": self.name, "step": step.name, "reason": error.reason})
-                await self._record(UNWINDING, self._done)
+                await self._turn_round(self._done)
             elif self._clock.now() - self._step_time > timedelta(seconds=step.deadline_s):
                 why = error.message if isinstance(error, MercatoError) else "internal error"
                 self._refusal = Refusal(step.name, "STEP_TIMED_OUT", f"{step.name} stayed in doubt: {why}")
-                await self._record(UNWINDING, self._done + 1)
+                await self._turn_round(self._done + 1)
             else:
                 raise
         else:
             self._done, self._attempts, self._step_time = self._done + 1, 0, self._clock.now()
             if self._step_time > self._renew_time:
                 await self._record(RUNNING, self._done)
+
+    async def _turn_round(self, done: int) -> None:
+        """Undo what was done: all steps, where more of them may have been done before; undoing needs none done."""
+        await self._record(UNWINDING, len(self._saga.steps) if self._abandoned else done)
 
     async def _undo(self, step: Step[Any], work: Any) -> None:
         """Undo one step; raises what is to be tried again."""
@@ -148,7 +154,7 @@ class SagaRun:
         self._renew_time = now + RENEW
 
     async def _wait(self, error: Exception) -> None:
-        """Give the saga back until its next try is due."""
+        """Give the saga back until its next try is due; where it has no owner, all that was done is written down."""
         self._attempts += 1
         now = self._clock.now()
         delay_s = min(FIRST_RETRY_S * 2 ** min(self._attempts - 1, 10), LONGEST_RETRY_S)
@@ -165,7 +171,8 @@ class SagaRun:
         )
         await self._database.value(
             "UPDATE sagas SET done = $3, attempts = $4, error = $5, update_time = $6, due_time = $7, lease_time = $6,"
-            " step_time = $10, owner = '' WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
+            " step_time = $10, owner = $11 WHERE kind = $1 AND subject = $2 AND owner = $8 AND status = $9",
             self._saga.kind, self._subject, self._done, self._attempts, text[:LONGEST_ERROR],
             now, now + timedelta(seconds=delay_s), self._owner, self._status, self._step_time,
+            self._owner if self._abandoned else "",
         )  # fmt: skip

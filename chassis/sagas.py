@@ -126,9 +126,12 @@ class Sagas:
             await self._give_back(self._clock.now())
 
     async def _give_back(self, before: datetime) -> None:
-        """End the leases this instance took before, other than of sagas that it carries on."""
+        """End the leases this instance took before, other than of sagas that it carries on.
+
+        It stays their owner: where there is one, more may have been done than was written down.
+        """
         await self._database.value(
-            "UPDATE sagas SET owner = '', lease_time = $2 WHERE status IN ('running', 'unwinding') AND owner = $1"
+            "UPDATE sagas SET lease_time = $2 WHERE status IN ('running', 'unwinding') AND owner = $1"
             " AND lease_time <= $3 AND kind || '/' || subject <> ALL ($4)",
             self._owner, self._clock.now(), before + LEASE, list(self._tasks),
         )  # fmt: skip
@@ -160,10 +163,11 @@ class Sagas:
             return []
         now = self._clock.now()
         return await self._database.rows(
-            "UPDATE sagas SET owner = $1, lease_time = $2 WHERE (kind, subject) IN ("
-            "SELECT kind, subject FROM sagas WHERE status IN ('running', 'unwinding') AND due_time <= $3"
-            " AND lease_time <= $3 AND kind = ANY($4) AND kind || '/' || subject <> ALL ($6)"
-            " ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *",
+            "WITH due AS (SELECT kind, subject, owner AS owner_before FROM sagas"
+            " WHERE status IN ('running', 'unwinding') AND due_time <= $3 AND lease_time <= $3 AND kind = ANY($4)"
+            " AND kind || '/' || subject <> ALL ($6) ORDER BY due_time LIMIT $5 FOR UPDATE SKIP LOCKED)"
+            " UPDATE sagas SET owner = $1, lease_time = $2 FROM due"
+            " WHERE sagas.kind = due.kind AND sagas.subject = due.subject RETURNING sagas.*, owner_before",
             self._owner, now + LEASE, now, list(self._definitions), most, list(self._tasks),
         )  # fmt: skip
 

@@ -388,6 +388,33 @@ async def test_a_crash_at_any_point_changes_nothing_about_the_end(
     assert max(counts.values()) <= 2
 
 
+@pytest.mark.parametrize("waits", [0, 3], ids=["at once", "after waiting"])
+@pytest.mark.parametrize("error", [OutOfStamps(), Unavailable()], ids=["refused", "in doubt"])
+async def test_who_repeats_steps_after_a_crash_and_turns_round_undoes_what_was_done_before_it(
+    world: World, error: Exception, waits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.instance("trips/1")
+    there, _ = world.partners.hold("before post")
+    task = asyncio.create_task(first.run())
+    subject = await world.begin(first)
+    await asyncio.wait_for(there.wait(), 5)
+    assert world.partners.effects[subject] == {"pack", "pay"}
+    await crash(first, task, monkeypatch)
+    world.partners.fail("pack", *[Unavailable()] * waits, *[error] * 1000)
+    async with running(world.instance("trips/2")):
+        world.clock.advance(LEASE + timedelta(seconds=1))
+
+        async def waited() -> bool:
+            return world.partners.log.count("pack") > 1
+
+        await eventually(waited)
+        if isinstance(error, OutOfStamps):
+            await world.ended(subject, "undone: pack OUT_OF_STAMPS")
+        else:
+            world.clock.advance(timedelta(seconds=61))
+            await world.ended(subject, "undone: pack STEP_TIMED_OUT")
+
+
 async def test_a_stopped_instance_hands_over_at_once(world: World) -> None:
     first, second = world.instance("trips/1"), world.instance("trips/2")
     there, _ = world.partners.hold("after pay")
