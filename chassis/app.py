@@ -22,7 +22,6 @@ from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.idempotency import Requests
 from chassis.inprocess import Exchange
-from chassis.logs import log_as
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
 from chassis.operations import Operations
@@ -36,7 +35,8 @@ from chassis.sagas import Sagas
 from chassis.server import Server
 from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
-from chassis.tracing import configure_tracing
+from chassis.telemetry.logs import log_as
+from chassis.telemetry.spans import configure_tracing
 
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0

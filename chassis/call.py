@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 
 @dataclass(slots=True)

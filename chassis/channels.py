@@ -26,8 +26,8 @@ from chassis.inprocess import InProcessChannel
 from chassis.policy import Policy
 from chassis.resilience.channel import ResilientChannel
 from chassis.status import CODES, from_rpc_error
-from chassis.trace import Trace
-from chassis.tracing import client_interceptors, parent
+from chassis.telemetry.spans import client_interceptors, parent
+from chassis.telemetry.trace import Trace
 
 Stub = TypeVar("Stub")
 Messages = AsyncIterable[Any] | Iterable[Any]

@@ -15,7 +15,7 @@ from chassis.call import Call, serving
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.errors import Unavailable
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 Handler = Callable[[Batch, Message, Event], None]
 """Adds to the batch what an event changes here. It is called again when the commit fails, and may refuse by raising."""

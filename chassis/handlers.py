@@ -26,11 +26,11 @@ from chassis.deadlines import Longest
 from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoError
 from chassis.idempotency import Requests, digest
 from chassis.limits import Calls, Limit
-from chassis.logs import CallLog
 from chassis.policy import Policy
 from chassis.status import CODES, to_status, to_trailers
-from chassis.trace import Trace
-from chassis.tracing import span_trace, traced_handler
+from chassis.telemetry.logs import CallLog
+from chassis.telemetry.spans import span_trace, traced_handler
+from chassis.telemetry.trace import Trace
 from chassis.validation import refuse_nul, validate
 
 CALLER, TRACEPARENT = "mercato-caller", "traceparent"

@@ -23,7 +23,7 @@ from chassis.call import current_call
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.errors import InvalidArgument, Unavailable
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 LOCK = 7_002
 BATCH = 500

@@ -10,8 +10,8 @@ from typing import Any
 import uvloop
 from prometheus_client import start_http_server
 
-from chassis.logs import configure_logs
 from chassis.settings import Settings
+from chassis.telemetry.logs import configure_logs
 from chassis.xds import follow_control_plane
 
 

@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 import asyncpg
 
 from chassis.database import Batch
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 STUCK_ATTEMPTS = 10
 """From so many failed tries on, what has to succeed is reported as stuck."""

@@ -20,7 +20,7 @@ from chassis.database import Batch, Database
 from chassis.errors import Unavailable
 from chassis.saga import RUNNING, Position, Refusal, Saga
 from chassis.saga_run import LEASE, LeaseLost, SagaRun
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 POLL_S = 0.25
 AT_ONCE = 64

@@ -16,9 +16,9 @@ import uvloop
 from mercato.catalog.v1 import catalog_pb2
 
 from chassis.clock import SystemClock
-from chassis.logs import configure_logs
 from chassis.server import Server
 from chassis.settings import Settings
+from chassis.telemetry.logs import configure_logs
 from loadtest.echo import CATALOG, Echo, as_in_fleet
 
 WORK_S, WAIT_S = 0.01, 0.02

@@ -15,9 +15,9 @@ import uvloop
 from mercato.catalog.v1 import catalog_pb2, catalog_pb2_grpc
 
 from chassis.clock import SystemClock
-from chassis.logs import configure_logs
 from chassis.server import Server
 from chassis.settings import Settings
+from chassis.telemetry.logs import configure_logs
 
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
 PRODUCT = catalog_pb2.Product(name="products/85123A", title="WHITE HANGING HEART T-LIGHT HOLDER " * 5, etag="1" * 60)

@@ -7,7 +7,7 @@ import asyncio
 from chassis.clock import SystemClock
 from chassis.process import run_process
 from chassis.settings import Settings
-from chassis.tracing import configure_tracing
+from chassis.telemetry.spans import configure_tracing
 from services.gateway.contract import Contract
 from services.gateway.gateway import Gateway
 

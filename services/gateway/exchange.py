@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from chassis.errors import invalid_field
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 ANONYMOUS = "anonymous"
 LONGEST_TIMEOUT_S = 3600.0

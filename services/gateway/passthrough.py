@@ -15,7 +15,7 @@ from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context
 from chassis.policy import Policy
 from chassis.server import Server
 from chassis.status import CODES, DETAILS, PUSHBACK, to_trailers
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from services.gateway.contract import kind_of
 from services.gateway.failures import failure
 from services.gateway.feed import answer_to, feeding

@@ -35,7 +35,7 @@ from chassis.errors import (
     invalid_field,
 )
 from chassis.status import from_rpc_error
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from tests.chassis.probe import CATALOG, CUSTOMERS, Probe, catalog
 from tests.stage import Stage, eventually
 

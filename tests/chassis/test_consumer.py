@@ -24,7 +24,7 @@ from chassis.bus import Event
 from chassis.call import current_call
 from chassis.consumer import ATTEMPTS
 from chassis.database import Batch, Database
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from tests.chassis.engines import nats_engine, postgres_engine
 from tests.stage import Stage, eventually
 

@@ -14,7 +14,7 @@ from chassis.call import Call, serving
 from chassis.database import RequestRepeated
 from chassis.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from chassis.idempotency import RETENTION
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from tests.chassis.shelf import Shelf, new_name, new_request_id, stub
 from tests.stage import Stage
 

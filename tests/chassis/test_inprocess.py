@@ -45,8 +45,8 @@ from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.settings import Settings
 from chassis.status import from_rpc_error
-from chassis.trace import Trace
-from chassis.tracing import configure_tracing
+from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.trace import Trace
 from tests.chassis.probe import CATALOG, CUSTOMERS, ORDERS, Probe
 from tests.chassis.probe import serving as serving_probes
 from tests.chassis.shelf import Shelf, new_name

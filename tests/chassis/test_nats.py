@@ -18,7 +18,7 @@ import pytest
 import chassis.nats
 from chassis.bus import Delivery, Event
 from chassis.nats import STREAM, BusUnavailable, NatsBus
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from tests.chassis.engines import Engine, nats_engine
 from tests.stage import eventually
 

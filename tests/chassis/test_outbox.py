@@ -21,7 +21,7 @@ from chassis.database import Batch, Database
 from chassis.migrations import migrate
 from chassis.nats import BusUnavailable, NatsBus
 from chassis.outbox import BATCH, EventTooLarge, Outbox
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from tests.chassis.engines import Engine, nats_engine
 from tests.chassis.shelf import Shelf, created, longer, new_name
 from tests.stage import Stage, eventually

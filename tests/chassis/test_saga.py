@@ -21,7 +21,7 @@ from chassis.migrations import migrate
 from chassis.saga import STUCK_ATTEMPTS, Refusal, Saga, Step
 from chassis.saga_run import LEASE
 from chassis.sagas import AT_ONCE, LiveSaga, Sagas
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from tests.chassis.engines import postgres_engine
 from tests.stage import Stage, eventually
 

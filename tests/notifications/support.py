@@ -20,7 +20,7 @@ from mercato.orders.v1.orders_pb2 import OrderConfirmed
 from chassis.app import App
 from chassis.bus import Event
 from chassis.money import money
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 from tests.stage import Stage
 
 Result = TypeVar("Result")

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LogLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_LEVEL_UNSPECIFIED: _LogLevel.ValueType  # 0
+    """Not said."""
+    LOG_LEVEL_DEBUG: _LogLevel.ValueType  # 1
+    """Everything, each call with its request, less what is sensitive."""
+    LOG_LEVEL_INFO: _LogLevel.ValueType  # 2
+    """What happens, a line a call."""
+    LOG_LEVEL_WARNING: _LogLevel.ValueType  # 3
+    """What is amiss."""
+    LOG_LEVEL_ERROR: _LogLevel.ValueType  # 4
+    """What went wrong."""
+
+class LogLevel(_LogLevel, metaclass=_LogLevelEnumTypeWrapper):
+    """From which level on logs are written."""
+
+LOG_LEVEL_UNSPECIFIED: LogLevel.ValueType  # 0
+"""Not said."""
+LOG_LEVEL_DEBUG: LogLevel.ValueType  # 1
+"""Everything, each call with its request, less what is sensitive."""
+LOG_LEVEL_INFO: LogLevel.ValueType  # 2
+"""What happens, a line a call."""
+LOG_LEVEL_WARNING: LogLevel.ValueType  # 3
+"""What is amiss."""
+LOG_LEVEL_ERROR: LogLevel.ValueType  # 4
+"""What went wrong."""
+Global___LogLevel: _TypeAlias = LogLevel  # noqa: Y015
 
 @_typing.final
 class DeadLetter(_message.Message):
@@ -31,6 +64,7 @@ class DeadLetter(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id of the event."""
     type: _builtins.str
@@ -41,6 +75,8 @@ class DeadLetter(_message.Message):
     """The error of the last try."""
     attempts: _builtins.int
     """How often it was tried."""
+    trace: _builtins.str
+    """The trace it happened in: `traces/{trace}`."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was given up."""
@@ -54,10 +90,11 @@ class DeadLetter(_message.Message):
         error: _builtins.str = ...,
         attempts: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        trace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "error", b"error", "id", b"id", "key", b"key", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "error", b"error", "id", b"id", "key", b"key", "trace", b"trace", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -65,7 +102,7 @@ Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
 
 @_typing.final
 class Saga(_message.Message):
-    """A saga that is not done."""
+    """A saga."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -76,21 +113,34 @@ class Saga(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Its kind, such as Checkout."""
     subject: _builtins.str
     """What it carries out: the name of an order for instance."""
     status: _builtins.str
-    """`running`, `unwinding` or `stuck`."""
+    """`running`, `unwinding`, `stuck`, `done` or `undone`."""
     step: _builtins.str
-    """The step it is at."""
+    """The step it is at, or where it ended."""
     attempts: _builtins.int
-    """How often that step was tried."""
+    """How often that step was tried and failed."""
     error: _builtins.str
     """The error of the last try."""
+    trace: _builtins.str
+    """The trace it continues: `traces/{trace}`."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last got on."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___SagaStep]:
+        """Its steps, in order."""
+
+    @_builtins.property
+    def refusal(self) -> Global___SagaRefusal:
+        """Why it turned round; unset where it did not."""
 
     def __init__(
         self,
@@ -102,14 +152,286 @@ class Saga(_message.Message):
         attempts: _builtins.int = ...,
         error: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        steps: _abc.Iterable[Global___SagaStep] | None = ...,
+        refusal: Global___SagaRefusal | None = ...,
+        trace: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "kind", b"kind", "status", b"status", "step", b"step", "subject", b"subject", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "kind", b"kind", "refusal", b"refusal", "status", b"status", "step", b"step", "steps", b"steps", "subject", b"subject", "trace", b"trace", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Saga: _TypeAlias = Saga  # noqa: Y015
+
+@_typing.final
+class SagaStep(_message.Message):
+    """One step of a saga."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SagaStep._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: SagaStep._State.ValueType  # 0
+        """Not said."""
+        STATE_TO_DO: SagaStep._State.ValueType  # 1
+        """Not yet its turn."""
+        STATE_CURRENT: SagaStep._State.ValueType  # 2
+        """It is next, or being done."""
+        STATE_DONE: SagaStep._State.ValueType  # 3
+        """Done."""
+        STATE_REFUSED: SagaStep._State.ValueType  # 4
+        """It refused, or stayed in doubt too long."""
+        STATE_TO_UNDO: SagaStep._State.ValueType  # 5
+        """To be undone, or being undone."""
+        STATE_UNDONE: SagaStep._State.ValueType  # 6
+        """Undone."""
+        STATE_SKIPPED: SagaStep._State.ValueType  # 7
+        """Never begun, as a step before it refused."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Where a step stands. What is done is not written down at once: a step shown as next may be done already."""
+
+    STATE_UNSPECIFIED: SagaStep.State.ValueType  # 0
+    """Not said."""
+    STATE_TO_DO: SagaStep.State.ValueType  # 1
+    """Not yet its turn."""
+    STATE_CURRENT: SagaStep.State.ValueType  # 2
+    """It is next, or being done."""
+    STATE_DONE: SagaStep.State.ValueType  # 3
+    """Done."""
+    STATE_REFUSED: SagaStep.State.ValueType  # 4
+    """It refused, or stayed in doubt too long."""
+    STATE_TO_UNDO: SagaStep.State.ValueType  # 5
+    """To be undone, or being undone."""
+    STATE_UNDONE: SagaStep.State.ValueType  # 6
+    """Undone."""
+    STATE_SKIPPED: SagaStep.State.ValueType  # 7
+    """Never begun, as a step before it refused."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    COMPENSATED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: `reserve_stock`."""
+    state: Global___SagaStep.State.ValueType
+    """Where it stands."""
+    compensated: _builtins.bool
+    """Whether something has to be undone of it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: Global___SagaStep.State.ValueType = ...,
+        compensated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compensated", b"compensated", "name", b"name", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SagaStep: _TypeAlias = SagaStep  # noqa: Y015
+
+@_typing.final
+class SagaRefusal(_message.Message):
+    """Why a saga turned round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """The step that refused; empty where it was asked from outside."""
+    reason: _builtins.str
+    """The reason, such as OUT_OF_STOCK."""
+    message: _builtins.str
+    """The same in words."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SagaRefusal: _TypeAlias = SagaRefusal  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    """Something that happened to a subject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id: `orders/0193/2`."""
+    type: _builtins.str
+    """The full name of its message."""
+    subject: _builtins.str
+    """What it happened to."""
+    version: _builtins.int
+    """1 for the first."""
+    trace: _builtins.str
+    """The trace it happened in: `traces/{trace}`."""
+    body: _builtins.str
+    """Its message as JSON, less what is sensitive."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    @_builtins.property
+    def publish_time(self) -> _timestamp_pb2.Timestamp:
+        """When the bus took it; unset while it waits in the outbox."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        type: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        version: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        publish_time: _timestamp_pb2.Timestamp | None = ...,
+        trace: _builtins.str = ...,
+        body: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "publish_time", b"publish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "create_time", b"create_time", "id", b"id", "publish_time", b"publish_time", "subject", b"subject", "trace", b"trace", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class HandledEvent(_message.Message):
+    """An event that a service has handled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    HANDLE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The id of the event."""
+    @_builtins.property
+    def handle_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        handle_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["handle_time", b"handle_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle_time", b"handle_time", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandledEvent: _TypeAlias = HandledEvent  # noqa: Y015
+
+@_typing.final
+class Instance(_message.Message):
+    """Who an instance is, and how it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    DEPENDENCIES_FIELD_NUMBER: _builtins.int
+    LOG_LEVEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: `orders/1`."""
+    service: _builtins.str
+    """Its service: `orders`."""
+    version: _builtins.str
+    """The version it runs."""
+    ready: _builtins.bool
+    """Whether it takes calls: all that it cannot serve without is there."""
+    log_level: Global___LogLevel.ValueType
+    """From which level on it writes logs."""
+    @_builtins.property
+    def dependencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dependency]:
+        """What it depends on."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        service: _builtins.str = ...,
+        version: _builtins.str = ...,
+        ready: _builtins.bool = ...,
+        dependencies: _abc.Iterable[Global___Dependency] | None = ...,
+        log_level: Global___LogLevel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependencies", b"dependencies", "log_level", b"log_level", "name", b"name", "ready", b"ready", "service", b"service", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Instance: _TypeAlias = Instance  # noqa: Y015
+
+@_typing.final
+class Dependency(_message.Message):
+    """Something that an instance depends on. Other services are none: it is ready while they are not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    OPTIONAL_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`database`, `bus` or `mesh`."""
+    available: _builtins.bool
+    """Whether it was there when it was looked at last."""
+    optional: _builtins.bool
+    """Whether the instance can serve without it."""
+    problem: _builtins.str
+    """What is wrong with it; empty where nothing is."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is as it is."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        available: _builtins.bool = ...,
+        optional: _builtins.bool = ...,
+        problem: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "name", b"name", "optional", b"optional", "problem", b"problem", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dependency: _TypeAlias = Dependency  # noqa: Y015
 
 @_typing.final
 class ListDeadLettersRequest(_message.Message):
@@ -118,16 +440,20 @@ class ListDeadLettersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most so many; 0 means 50, more than 1000 means 1000."""
+    service: _builtins.str
+    """Who is asked."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
+        service: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,6 +490,9 @@ class ReplayDeadLettersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IDS_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """Who is asked."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of events. Empty: all."""
@@ -172,10 +501,11 @@ class ReplayDeadLettersRequest(_message.Message):
         self,
         *,
         ids: _abc.Iterable[_builtins.str] | None = ...,
+        service: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,16 +544,24 @@ class ListSagasRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most so many; 0 means 50, more than 1000 means 1000."""
+    service: _builtins.str
+    """Who is asked."""
+    subject: _builtins.str
+    """Only those of this subject, done ones too: `orders/0193`."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
+        service: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "service", b"service", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -252,3 +590,194 @@ class ListSagasResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSagasResponse: _TypeAlias = ListSagasResponse  # noqa: Y015
+
+@_typing.final
+class ListEventsRequest(_message.Message):
+    """Request of ListEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """Who is asked."""
+    subject: _builtins.str
+    """What they happened to: `orders/0193`."""
+    page_size: _builtins.int
+    """At most so many; 0 means 50, more than 1000 means 1000."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "service", b"service", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsResponse(_message.Message):
+    """Response of ListEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """The events, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListHandledEventsRequest(_message.Message):
+    """Request of ListHandledEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """Who is asked."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of events."""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHandledEventsRequest: _TypeAlias = ListHandledEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListHandledEventsResponse(_message.Message):
+    """Response of ListHandledEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___HandledEvent]:
+        """Those that were handled."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___HandledEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHandledEventsResponse: _TypeAlias = ListHandledEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetInstanceRequest(_message.Message):
+    """Request of GetInstance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInstanceRequest: _TypeAlias = GetInstanceRequest  # noqa: Y015
+
+@_typing.final
+class GetInstanceResponse(_message.Message):
+    """Response of GetInstance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def instance(self) -> Global___Instance:
+        """The instance."""
+
+    def __init__(
+        self,
+        *,
+        instance: Global___Instance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInstanceResponse: _TypeAlias = GetInstanceResponse  # noqa: Y015
+
+@_typing.final
+class SetLogLevelRequest(_message.Message):
+    """Request of SetLogLevel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    level: Global___LogLevel.ValueType
+    """From which level on logs are written."""
+    def __init__(
+        self,
+        *,
+        level: Global___LogLevel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLogLevelRequest: _TypeAlias = SetLogLevelRequest  # noqa: Y015
+
+@_typing.final
+class SetLogLevelResponse(_message.Message):
+    """Response of SetLogLevel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_LEVEL_FIELD_NUMBER: _builtins.int
+    previous_level: Global___LogLevel.ValueType
+    """From which level on they were written before."""
+    def __init__(
+        self,
+        *,
+        previous_level: Global___LogLevel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous_level", b"previous_level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLogLevelResponse: _TypeAlias = SetLogLevelResponse  # noqa: Y015

@@ -26,7 +26,11 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """Dead letters and sagas of the service that is asked. Every instance serves it on its own port; the gateway does not.
+    """Events, dead letters and sagas of the service that is asked, read from its own database.
+
+    Through the gateway `service` says who is asked; asked directly, a service takes its own name or none.
+    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
+    NOT_FOUND (no such service, or it keeps no events), DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -50,10 +54,24 @@ class OperationsServiceStub:
                 request_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListSagasRequest.SerializeToString,
                 response_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListSagasResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/mercato.operations.v1.OperationsService/ListEvents',
+                request_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.ListHandledEvents = channel.unary_unary(
+                '/mercato.operations.v1.OperationsService/ListHandledEvents',
+                request_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListHandledEventsRequest.SerializeToString,
+                response_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListHandledEventsResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
-    """Dead letters and sagas of the service that is asked. Every instance serves it on its own port; the gateway does not.
+    """Events, dead letters and sagas of the service that is asked, read from its own database.
+
+    Through the gateway `service` says who is asked; asked directly, a service takes its own name or none.
+    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
+    NOT_FOUND (no such service, or it keeps no events), DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
     def ListDeadLetters(self, request, context):
@@ -71,7 +89,21 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSagas(self, request, context):
-        """List sagas that are not done, those stuck longest first.
+        """List sagas that are not done, those stuck longest first; or all of one subject, done ones too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvents(self, request, context):
+        """List what happened to one subject, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHandledEvents(self, request, context):
+        """Which of these events the service has handled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +127,16 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListSagasRequest.FromString,
                     response_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListSagasResponse.SerializeToString,
             ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListEventsRequest.FromString,
+                    response_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ListHandledEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHandledEvents,
+                    request_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListHandledEventsRequest.FromString,
+                    response_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.ListHandledEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'mercato.operations.v1.OperationsService', rpc_method_handlers)
@@ -104,7 +146,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """Dead letters and sagas of the service that is asked. Every instance serves it on its own port; the gateway does not.
+    """Events, dead letters and sagas of the service that is asked, read from its own database.
+
+    Through the gateway `service` says who is asked; asked directly, a service takes its own name or none.
+    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
+    NOT_FOUND (no such service, or it keeps no events), DEADLINE_EXCEEDED and UNAVAILABLE.
     """
 
     @staticmethod
@@ -178,6 +224,180 @@ class OperationsService:
             '/mercato.operations.v1.OperationsService/ListSagas',
             mercato_dot_operations_dot_v1_dot_operations__pb2.ListSagasRequest.SerializeToString,
             mercato_dot_operations_dot_v1_dot_operations__pb2.ListSagasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mercato.operations.v1.OperationsService/ListEvents',
+            mercato_dot_operations_dot_v1_dot_operations__pb2.ListEventsRequest.SerializeToString,
+            mercato_dot_operations_dot_v1_dot_operations__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHandledEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mercato.operations.v1.OperationsService/ListHandledEvents',
+            mercato_dot_operations_dot_v1_dot_operations__pb2.ListHandledEventsRequest.SerializeToString,
+            mercato_dot_operations_dot_v1_dot_operations__pb2.ListHandledEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class InstanceServiceStub:
+    """One instance, and no other of its service: what it is called by on its own port, never through the gateway.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetInstance = channel.unary_unary(
+                '/mercato.operations.v1.InstanceService/GetInstance',
+                request_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.GetInstanceRequest.SerializeToString,
+                response_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.GetInstanceResponse.FromString,
+                _registered_method=True)
+        self.SetLogLevel = channel.unary_unary(
+                '/mercato.operations.v1.InstanceService/SetLogLevel',
+                request_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.SetLogLevelRequest.SerializeToString,
+                response_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.SetLogLevelResponse.FromString,
+                _registered_method=True)
+
+
+class InstanceServiceServicer:
+    """One instance, and no other of its service: what it is called by on its own port, never through the gateway.
+    """
+
+    def GetInstance(self, request, context):
+        """Say who it is and whether it is ready.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLogLevel(self, request, context):
+        """Write logs from this level on, until the instance ends or is told otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_InstanceServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInstance,
+                    request_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.GetInstanceRequest.FromString,
+                    response_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.GetInstanceResponse.SerializeToString,
+            ),
+            'SetLogLevel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLogLevel,
+                    request_deserializer=mercato_dot_operations_dot_v1_dot_operations__pb2.SetLogLevelRequest.FromString,
+                    response_serializer=mercato_dot_operations_dot_v1_dot_operations__pb2.SetLogLevelResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mercato.operations.v1.InstanceService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mercato.operations.v1.InstanceService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class InstanceService:
+    """One instance, and no other of its service: what it is called by on its own port, never through the gateway.
+    """
+
+    @staticmethod
+    def GetInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mercato.operations.v1.InstanceService/GetInstance',
+            mercato_dot_operations_dot_v1_dot_operations__pb2.GetInstanceRequest.SerializeToString,
+            mercato_dot_operations_dot_v1_dot_operations__pb2.GetInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLogLevel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mercato.operations.v1.InstanceService/SetLogLevel',
+            mercato_dot_operations_dot_v1_dot_operations__pb2.SetLogLevelRequest.SerializeToString,
+            mercato_dot_operations_dot_v1_dot_operations__pb2.SetLogLevelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,7 +13,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OperationsServiceStub:
-    """Dead letters and sagas of the service that is asked. Every instance serves it on its own port; the gateway does not."""
+    """Events, dead letters and sagas of the service that is asked, read from its own database.
+
+    Through the gateway `service` says who is asked; asked directly, a service takes its own name or none.
+    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
+    NOT_FOUND (no such service, or it keeps no events), DEADLINE_EXCEEDED and UNAVAILABLE.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]
@@ -21,10 +26,19 @@ class OperationsServiceStub:
     ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ReplayDeadLettersRequest, _operations_pb2.ReplayDeadLettersResponse]
     """Hand dead letters to their handlers again. One that fails again stays. Errors: NOT_FOUND."""
     ListSagas: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListSagasRequest, _operations_pb2.ListSagasResponse]
-    """List sagas that are not done, those stuck longest first."""
+    """List sagas that are not done, those stuck longest first; or all of one subject, done ones too."""
+    ListEvents: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListEventsRequest, _operations_pb2.ListEventsResponse]
+    """List what happened to one subject, in order."""
+    ListHandledEvents: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListHandledEventsRequest, _operations_pb2.ListHandledEventsResponse]
+    """Which of these events the service has handled."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Dead letters and sagas of the service that is asked. Every instance serves it on its own port; the gateway does not."""
+    """Events, dead letters and sagas of the service that is asked, read from its own database.
+
+    Through the gateway `service` says who is asked; asked directly, a service takes its own name or none.
+    Every method may answer INVALID_ARGUMENT (the request breaks a rule stated here; BadRequest names the fields),
+    NOT_FOUND (no such service, or it keeps no events), DEADLINE_EXCEEDED and UNAVAILABLE.
+    """
 
     @_abc_1.abstractmethod
     def ListDeadLetters(
@@ -48,6 +62,52 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.ListSagasRequest,
         context: _aio.ServicerContext[_operations_pb2.ListSagasRequest, _abc.Awaitable[_operations_pb2.ListSagasResponse]],
     ) -> _abc.Awaitable[_operations_pb2.ListSagasResponse]:
-        """List sagas that are not done, those stuck longest first."""
+        """List sagas that are not done, those stuck longest first; or all of one subject, done ones too."""
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _operations_pb2.ListEventsRequest,
+        context: _aio.ServicerContext[_operations_pb2.ListEventsRequest, _abc.Awaitable[_operations_pb2.ListEventsResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.ListEventsResponse]:
+        """List what happened to one subject, in order."""
+
+    @_abc_1.abstractmethod
+    def ListHandledEvents(
+        self,
+        request: _operations_pb2.ListHandledEventsRequest,
+        context: _aio.ServicerContext[_operations_pb2.ListHandledEventsRequest, _abc.Awaitable[_operations_pb2.ListHandledEventsResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.ListHandledEventsResponse]:
+        """Which of these events the service has handled."""
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _aio.Server) -> None: ...
+
+class InstanceServiceStub:
+    """One instance, and no other of its service: what it is called by on its own port, never through the gateway."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetInstance: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetInstanceRequest, _operations_pb2.GetInstanceResponse]
+    """Say who it is and whether it is ready."""
+    SetLogLevel: _aio.UnaryUnaryMultiCallable[_operations_pb2.SetLogLevelRequest, _operations_pb2.SetLogLevelResponse]
+    """Write logs from this level on, until the instance ends or is told otherwise."""
+
+class InstanceServiceServicer(metaclass=_abc_1.ABCMeta):
+    """One instance, and no other of its service: what it is called by on its own port, never through the gateway."""
+
+    @_abc_1.abstractmethod
+    def GetInstance(
+        self,
+        request: _operations_pb2.GetInstanceRequest,
+        context: _aio.ServicerContext[_operations_pb2.GetInstanceRequest, _abc.Awaitable[_operations_pb2.GetInstanceResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.GetInstanceResponse]:
+        """Say who it is and whether it is ready."""
+
+    @_abc_1.abstractmethod
+    def SetLogLevel(
+        self,
+        request: _operations_pb2.SetLogLevelRequest,
+        context: _aio.ServicerContext[_operations_pb2.SetLogLevelRequest, _abc.Awaitable[_operations_pb2.SetLogLevelResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.SetLogLevelResponse]:
+        """Write logs from this level on, until the instance ends or is told otherwise."""
+
+def add_InstanceServiceServicer_to_server(servicer: InstanceServiceServicer, server: _aio.Server) -> None: ...

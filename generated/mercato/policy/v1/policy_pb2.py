@@ -26,7 +26,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emercato/policy/v1/policy.proto\x12\x11mercato.policy.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"4\n\x06Method\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration:K\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x19.mercato.policy.v1.Methodb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emercato/policy/v1/policy.proto\x12\x11mercato.policy.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"e\n\x06Method\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\tobjective\x18\x02 \x01(\x0b\x32\x1c.mercato.policy.v1.Objective\"n\n\tObjective\x12\x1c\n\x14\x61vailability_percent\x18\x01 \x01(\x01\x12*\n\x07latency\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0flatency_percent\x18\x03 \x01(\x01\"\x1d\n\x07Service\x12\x12\n\neverywhere\x18\x01 \x01(\x08:K\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x19.mercato.policy.v1.Method:N\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xba\x8e\x03 \x01(\x0b\x32\x1a.mercato.policy.v1.Serviceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mercato.policy.v1.policy_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METHOD']._serialized_start=119
-  _globals['_METHOD']._serialized_end=171
+  _globals['_METHOD']._serialized_end=220
+  _globals['_OBJECTIVE']._serialized_start=222
+  _globals['_OBJECTIVE']._serialized_end=332
+  _globals['_SERVICE']._serialized_start=334
+  _globals['_SERVICE']._serialized_end=363
 # @@protoc_insertion_point(module_scope)

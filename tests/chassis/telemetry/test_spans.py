@@ -20,8 +20,8 @@ from chassis.app import App
 from chassis.call import Call, current_call, serving
 from chassis.errors import MercatoError, NotFound
 from chassis.settings import Settings
-from chassis.trace import Trace
-from chassis.tracing import configure_tracing
+from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.trace import Trace
 from tests.chassis.probe import CATALOG, CUSTOMERS, Probe
 from tests.chassis.probe import serving as serving_probes
 from tests.stage import Stage, eventually

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent.parent
 SETUP = """
 import logging, os, sys, time
 from chassis.call import Call, serving
-from chassis.logs import CallLog, configure_logs, log_as
+from chassis.telemetry.logs import CallLog, configure_logs, log_as
 from chassis.settings import Settings
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 configure_logs(Settings("orders", "orders/1", log_level="INFO"))
 log = logging.getLogger("tests")
 a_call = Call("/m", "gateway", None, Trace("a" * 32, "b" * 16, False))

@@ -18,7 +18,7 @@ import orjson
 
 from chassis.call import Call, current_call
 from chassis.settings import Settings
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 FLUSH_S = 0.1
 FLUSH_LINES = 200

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from chassis.settings import Settings
-from chassis.trace import Trace
+from chassis.telemetry.trace import Trace
 
 _PROVIDER: ContextVar[TracerProvider | None] = ContextVar("tracer_provider", default=None)
 

@@ -1,0 +1,1 @@
+"""What an instance tells of itself: spans, metrics and logs, and their way out of it."""
