@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
-from mercato.operations.v1 import operations_pb2
 
 from chassis.bus import Bus
 from chassis.channels import Channel, open_channel
@@ -24,7 +23,7 @@ from chassis.idempotency import Requests
 from chassis.inprocess import Exchange
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
-from chassis.operations import Operations
+from chassis.operations import OPERATIONS, Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
 from chassis.registration import Registration
@@ -115,9 +114,8 @@ class App:
 
     async def start(self) -> Server:
         """Start the background work, then serve, until the stack is closed."""
-        if self._has_database:
-            operations = Operations(self.database, self.consumer, self.sagas)
-            self.serve(operations_pb2.DESCRIPTOR.services_by_name["OperationsService"], operations)
+        database = self.database if self._has_database else None
+        self.serve(OPERATIONS, Operations(self.settings.service, database, self.consumer, self.sagas))
         requests = self.requests if self._has_database else None
         server = Server(self.settings, self.clock, requests, self.telemetry.sampler)
         for service, servicer in self._servicers:
