@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from time import perf_counter
 
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -32,7 +31,7 @@ class Incoming:
         return perf_counter() - self._started_s
 
     @property
-    def exemplar(self) -> Mapping[str, str] | None:
+    def exemplar(self) -> dict[str, str] | None:
         """What leads from its metric to its trace."""
         return spans.exemplar(self.trace) if self._span else None
 

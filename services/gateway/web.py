@@ -147,9 +147,8 @@ def _note(request: BaseRequest, exchange: Exchange, call: Call, route: _Route, s
         "http.response.status_code": status,
         "mercato.caller": call.caller,
     }
-    incoming.end(
-        f"{method} {route.text}".strip(), str(status) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "", attributes
-    )
+    error = str(status) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    incoming.end(f"{method} {route.text}".strip(), error, attributes)
     _log.info(
         f"{request.method} {request.raw_path.partition('?')[0][:200]}",
         extra={
