@@ -31,7 +31,7 @@ from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.saga import Saga
 from chassis.sagas import Sagas
-from chassis.server import Server
+from chassis.server import MAX_REQUEST_BYTES, Server
 from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
 from chassis.telemetry.export import Exporter
@@ -71,6 +71,7 @@ class App:
         self._working, self._serving = AsyncExitStack(), AsyncExitStack()
         self._has_database = False
         self._servicers: list[tuple[ServiceDescriptor, object]] = []
+        self._max_request_bytes = MAX_REQUEST_BYTES
         self._background: list[Work] = []
 
     async def open_database(self, migrations: Path) -> Database:
@@ -105,9 +106,10 @@ class App:
         self.consumer = Consumer(self.database, self.bus, self.clock, self.settings.service, handlers)
         self.background(self.consumer.run)
 
-    def serve(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Serve a service."""
+    def serve(self, service: ServiceDescriptor, servicer: object, max_request_bytes: int = MAX_REQUEST_BYTES) -> None:
+        """Serve a service. What its requests may be, those of all others on this port may be, too."""
         self._servicers.append((service, servicer))
+        self._max_request_bytes = max(self._max_request_bytes, max_request_bytes)
 
     def background(self, work: Work) -> None:
         """Do some work for as long as the instance serves. It may not end."""
@@ -120,7 +122,7 @@ class App:
         if database:
             self.background(Waiting(database, self.clock, self.consumer, self.sagas).run)
         requests = self.requests if self._has_database else None
-        server = Server(self.settings, self.clock, requests, self.telemetry.sampler)
+        server = Server(self.settings, self.clock, requests, self.telemetry.sampler, self._max_request_bytes)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
         await self._stack.enter_async_context(self._working)

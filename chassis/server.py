@@ -35,7 +35,12 @@ class Server:
     """Serves servicers until it is closed; then it says NOT_SERVING, ends streams, lets calls finish, and stops."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, requests: Requests | None = None, sampler: Sampler | None = None
+        self,
+        settings: Settings,
+        clock: Clock,
+        requests: Requests | None = None,
+        sampler: Sampler | None = None,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -49,7 +54,7 @@ class Server:
         self.grpc = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_receive_message_length", max_request_bytes),
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
             ]
         )
