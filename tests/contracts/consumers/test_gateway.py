@@ -63,7 +63,7 @@ GIVEN: Mapping[str, list[State]] = {
 async def http(mock: Mock) -> AsyncIterator[aiohttp.ClientSession]:
     """A real gateway; every service behind it is the mock."""
     contract = Contract.load()
-    targets = {backend_of(service): mock.target for service in contract.services}
+    targets = dict.fromkeys(contract.backends, mock.target)
     settings = Settings("gateway", "gateway/1", port=0, http_port=0, targets=targets, drain_s=0.0, grace_s=1.0)
     async with (
         Gateway(settings, SystemClock(), contract) as gateway,
