@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +22,13 @@ from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.idempotency import Requests
 from chassis.inprocess import Exchange
+from chassis.instance import INSTANCE, Instance
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
 from chassis.operations import OPERATIONS, Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
+from chassis.readiness import DatabaseLook, Readiness, bus_look
 from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
@@ -56,6 +59,7 @@ class App:
     ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
+        self.readiness = Readiness(self.clock)
         self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
         self.database: Database
         self.bus: Bus
@@ -76,6 +80,7 @@ class App:
         await migrate(self.database, migrations)
         self.requests = Requests(self.database, self.clock)
         self._has_database = True
+        self.readiness.add("database", await self._stack.enter_async_context(DatabaseLook(self.settings.database_url)))
         self.background(self._prune)
         return self.database
 
@@ -84,6 +89,7 @@ class App:
         self.bus = await self._stack.enter_async_context(NatsBus(self.settings.nats_url, self.settings.instance))
         self.outbox = Outbox(self.database, self.bus, self.clock, self.settings.service)
         self.background(self.outbox.run)
+        self.readiness.add("bus", bus_look(self.bus), optional=True)
         return self.bus
 
     def client(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub]) -> Stub:
@@ -114,6 +120,7 @@ class App:
         """Start the background work, then serve, until the stack is closed."""
         database = self.database if self._has_database else None
         self.serve(OPERATIONS, Operations(self.settings.service, database, self.consumer, self.sagas))
+        self.serve(INSTANCE, Instance(self.settings, self.readiness))
         server = Server(self.settings, self.clock, self.requests if self._has_database else None)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
@@ -127,6 +134,10 @@ class App:
         await self._serving.enter_async_context(server)
         registration.begin(server)
         self._serving.callback(registration.drain)
+        if self.settings.mesh:
+            self.readiness.add("mesh", registration.look, optional=True)
+        looking = asyncio.create_task(endless(partial(self.readiness.run, server.tell, registration.tell)))
+        self._working.push_async_callback(cancel, [looking])
         return server
 
     async def drain(self) -> None:
