@@ -29,9 +29,10 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import postal_address_pb2 as google_dot_type_dot_postal__address__pb2
+from mercato.policy.v1 import policy_pb2 as mercato_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mercato/customers/v1/customers.proto\x12\x14mercato.customers.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a google/type/postal_address.proto\"\xc4\x04\n\x08\x43ustomer\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12=\n\x04kind\x18\x02 \x01(\x0e\x32#.mercato.customers.v1.Customer.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12#\n\x0c\x64isplay_name\x18\x03 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\x05\x65mail\x18\x04 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x65\n\taddresses\x18\x05 \x03(\x0b\x32-.mercato.customers.v1.Customer.AddressesEntryB#\x80\x01\x01\xbaH\x1d\x9a\x01\x1a\x10\x14\"\x16r\x14\x32\x12^[a-z0-9_-]{1,32}$\x12\x15\n\x04\x65tag\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1aL\n\x0e\x41\x64\x64ressesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.type.PostalAddress:\x02\x38\x01\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_ACCOUNT\x10\x01\x12\x0e\n\nKIND_GUEST\x10\x02:=\xea\x41:\n\"customers.mercato.example/Customer\x12\x14\x63ustomers/{customer}\"J\n\x12GetCustomerRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\"G\n\x13GetCustomerResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"P\n\x14ListCustomersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"c\n\x15ListCustomersResponse\x12\x31\n\tcustomers\x18\x01 \x03(\x0b\x32\x1e.mercato.customers.v1.Customer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x15\x43reateCustomerRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1e.mercato.customers.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\"J\n\x16\x43reateCustomerResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"\xa8\x01\n\x15UpdateCustomerRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1e.mercato.customers.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\"J\n\x16UpdateCustomerResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"\xc9\x01\n\x11PutAddressRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12(\n\x05label\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{1,32}$\x12\x36\n\x07\x61\x64\x64ress\x18\x04 \x01(\x0b\x32\x1a.google.type.PostalAddressB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\"F\n\x12PutAddressResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"\x94\x01\n\x14RemoveAddressRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12(\n\x05label\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{1,32}$\"I\n\x15RemoveAddressResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"C\n\x0f\x43ustomerCreated\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"N\n\x0f\x43ustomerUpdated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\"[\n\nAddressPut\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x30\n\x07\x61\x64\x64ress\x18\x03 \x01(\x0b\x32\x1a.google.type.PostalAddressB\x03\x80\x01\x01\"-\n\x0e\x41\x64\x64ressRemoved\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t2\xf8\x06\n\x0f\x43ustomerService\x12\x85\x01\n\x0bGetCustomer\x12(.mercato.customers.v1.GetCustomerRequest\x1a).mercato.customers.v1.GetCustomerResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=customers/*}\x12\x82\x01\n\rListCustomers\x12*.mercato.customers.v1.ListCustomersRequest\x1a+.mercato.customers.v1.ListCustomersResponse\"\x18\x90\x02\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/customers\x12\x88\x01\n\x0e\x43reateCustomer\x12+.mercato.customers.v1.CreateCustomerRequest\x1a,.mercato.customers.v1.CreateCustomerResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12\"\r/v1/customers:\x01*\x12\x9a\x01\n\x0eUpdateCustomer\x12+.mercato.customers.v1.UpdateCustomerRequest\x1a,.mercato.customers.v1.UpdateCustomerResponse\"-\x90\x02\x02\x82\xd3\xe4\x93\x02$2\x1f/v1/{customer.name=customers/*}:\x01*\x12\x90\x01\n\nPutAddress\x12\'.mercato.customers.v1.PutAddressRequest\x1a(.mercato.customers.v1.PutAddressResponse\"/\x90\x02\x02\x82\xd3\xe4\x93\x02&\"!/v1/{name=customers/*}:putAddress:\x01*\x12\x9c\x01\n\rRemoveAddress\x12*.mercato.customers.v1.RemoveAddressRequest\x1a+.mercato.customers.v1.RemoveAddressResponse\"2\x90\x02\x02\x82\xd3\xe4\x93\x02)\"$/v1/{name=customers/*}:removeAddress:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mercato/customers/v1/customers.proto\x12\x14mercato.customers.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a google/type/postal_address.proto\x1a\x1emercato/policy/v1/policy.proto\"\xc4\x04\n\x08\x43ustomer\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12=\n\x04kind\x18\x02 \x01(\x0e\x32#.mercato.customers.v1.Customer.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12#\n\x0c\x64isplay_name\x18\x03 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\x05\x65mail\x18\x04 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x65\n\taddresses\x18\x05 \x03(\x0b\x32-.mercato.customers.v1.Customer.AddressesEntryB#\x80\x01\x01\xbaH\x1d\x9a\x01\x1a\x10\x14\"\x16r\x14\x32\x12^[a-z0-9_-]{1,32}$\x12\x15\n\x04\x65tag\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1aL\n\x0e\x41\x64\x64ressesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.type.PostalAddress:\x02\x38\x01\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_ACCOUNT\x10\x01\x12\x0e\n\nKIND_GUEST\x10\x02:=\xea\x41:\n\"customers.mercato.example/Customer\x12\x14\x63ustomers/{customer}\"J\n\x12GetCustomerRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\"G\n\x13GetCustomerResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"P\n\x14ListCustomersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"c\n\x15ListCustomersResponse\x12\x31\n\tcustomers\x18\x01 \x03(\x0b\x32\x1e.mercato.customers.v1.Customer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x15\x43reateCustomerRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1e.mercato.customers.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\"J\n\x16\x43reateCustomerResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"\xa8\x01\n\x15UpdateCustomerRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1e.mercato.customers.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\"J\n\x16UpdateCustomerResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"\xc9\x01\n\x11PutAddressRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12(\n\x05label\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{1,32}$\x12\x36\n\x07\x61\x64\x64ress\x18\x04 \x01(\x0b\x32\x1a.google.type.PostalAddressB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\"F\n\x12PutAddressResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"\x94\x01\n\x14RemoveAddressRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12(\n\x05label\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{1,32}$\"I\n\x15RemoveAddressResponse\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"C\n\x0f\x43ustomerCreated\x12\x30\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1e.mercato.customers.v1.Customer\"N\n\x0f\x43ustomerUpdated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\"[\n\nAddressPut\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x30\n\x07\x61\x64\x64ress\x18\x03 \x01(\x0b\x32\x1a.google.type.PostalAddressB\x03\x80\x01\x01\"-\n\x0e\x41\x64\x64ressRemoved\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t2\x85\x07\n\x0f\x43ustomerService\x12\x92\x01\n\x0bGetCustomer\x12(.mercato.customers.v1.GetCustomerRequest\x1a).mercato.customers.v1.GetCustomerResponse\".\x90\x02\x01\xca\xf3\x18\t\x12\x07\x12\x05\x10\x80\xc2\xd7/\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=customers/*}\x12\x82\x01\n\rListCustomers\x12*.mercato.customers.v1.ListCustomersRequest\x1a+.mercato.customers.v1.ListCustomersResponse\"\x18\x90\x02\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/customers\x12\x88\x01\n\x0e\x43reateCustomer\x12+.mercato.customers.v1.CreateCustomerRequest\x1a,.mercato.customers.v1.CreateCustomerResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12\"\r/v1/customers:\x01*\x12\x9a\x01\n\x0eUpdateCustomer\x12+.mercato.customers.v1.UpdateCustomerRequest\x1a,.mercato.customers.v1.UpdateCustomerResponse\"-\x90\x02\x02\x82\xd3\xe4\x93\x02$2\x1f/v1/{customer.name=customers/*}:\x01*\x12\x90\x01\n\nPutAddress\x12\'.mercato.customers.v1.PutAddressRequest\x1a(.mercato.customers.v1.PutAddressResponse\"/\x90\x02\x02\x82\xd3\xe4\x93\x02&\"!/v1/{name=customers/*}:putAddress:\x01*\x12\x9c\x01\n\rRemoveAddress\x12*.mercato.customers.v1.RemoveAddressRequest\x1a+.mercato.customers.v1.RemoveAddressResponse\"2\x90\x02\x02\x82\xd3\xe4\x93\x02)\"$/v1/{name=customers/*}:removeAddress:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -93,7 +94,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDRESSPUT'].fields_by_name['address']._loaded_options = None
   _globals['_ADDRESSPUT'].fields_by_name['address']._serialized_options = b'\200\001\001'
   _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._loaded_options = None
-  _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/v1/{name=customers/*}'
+  _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._serialized_options = b'\220\002\001\312\363\030\t\022\007\022\005\020\200\302\327/\202\323\344\223\002\030\022\026/v1/{name=customers/*}'
   _globals['_CUSTOMERSERVICE'].methods_by_name['ListCustomers']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['ListCustomers']._serialized_options = b'\220\002\001\202\323\344\223\002\017\022\r/v1/customers'
   _globals['_CUSTOMERSERVICE'].methods_by_name['CreateCustomer']._loaded_options = None
@@ -104,44 +105,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMERSERVICE'].methods_by_name['PutAddress']._serialized_options = b'\220\002\002\202\323\344\223\002&\"!/v1/{name=customers/*}:putAddress:\001*'
   _globals['_CUSTOMERSERVICE'].methods_by_name['RemoveAddress']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['RemoveAddress']._serialized_options = b'\220\002\002\202\323\344\223\002)\"$/v1/{name=customers/*}:removeAddress:\001*'
-  _globals['_CUSTOMER']._serialized_start=283
-  _globals['_CUSTOMER']._serialized_end=863
-  _globals['_CUSTOMER_ADDRESSESENTRY']._serialized_start=660
-  _globals['_CUSTOMER_ADDRESSESENTRY']._serialized_end=736
-  _globals['_CUSTOMER_KIND']._serialized_start=738
-  _globals['_CUSTOMER_KIND']._serialized_end=800
-  _globals['_GETCUSTOMERREQUEST']._serialized_start=865
-  _globals['_GETCUSTOMERREQUEST']._serialized_end=939
-  _globals['_GETCUSTOMERRESPONSE']._serialized_start=941
-  _globals['_GETCUSTOMERRESPONSE']._serialized_end=1012
-  _globals['_LISTCUSTOMERSREQUEST']._serialized_start=1014
-  _globals['_LISTCUSTOMERSREQUEST']._serialized_end=1094
-  _globals['_LISTCUSTOMERSRESPONSE']._serialized_start=1096
-  _globals['_LISTCUSTOMERSRESPONSE']._serialized_end=1195
-  _globals['_CREATECUSTOMERREQUEST']._serialized_start=1197
-  _globals['_CREATECUSTOMERREQUEST']._serialized_end=1308
-  _globals['_CREATECUSTOMERRESPONSE']._serialized_start=1310
-  _globals['_CREATECUSTOMERRESPONSE']._serialized_end=1384
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=1387
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=1555
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=1557
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=1631
-  _globals['_PUTADDRESSREQUEST']._serialized_start=1634
-  _globals['_PUTADDRESSREQUEST']._serialized_end=1835
-  _globals['_PUTADDRESSRESPONSE']._serialized_start=1837
-  _globals['_PUTADDRESSRESPONSE']._serialized_end=1907
-  _globals['_REMOVEADDRESSREQUEST']._serialized_start=1910
-  _globals['_REMOVEADDRESSREQUEST']._serialized_end=2058
-  _globals['_REMOVEADDRESSRESPONSE']._serialized_start=2060
-  _globals['_REMOVEADDRESSRESPONSE']._serialized_end=2133
-  _globals['_CUSTOMERCREATED']._serialized_start=2135
-  _globals['_CUSTOMERCREATED']._serialized_end=2202
-  _globals['_CUSTOMERUPDATED']._serialized_start=2204
-  _globals['_CUSTOMERUPDATED']._serialized_end=2282
-  _globals['_ADDRESSPUT']._serialized_start=2284
-  _globals['_ADDRESSPUT']._serialized_end=2375
-  _globals['_ADDRESSREMOVED']._serialized_start=2377
-  _globals['_ADDRESSREMOVED']._serialized_end=2422
-  _globals['_CUSTOMERSERVICE']._serialized_start=2425
-  _globals['_CUSTOMERSERVICE']._serialized_end=3313
+  _globals['_CUSTOMER']._serialized_start=315
+  _globals['_CUSTOMER']._serialized_end=895
+  _globals['_CUSTOMER_ADDRESSESENTRY']._serialized_start=692
+  _globals['_CUSTOMER_ADDRESSESENTRY']._serialized_end=768
+  _globals['_CUSTOMER_KIND']._serialized_start=770
+  _globals['_CUSTOMER_KIND']._serialized_end=832
+  _globals['_GETCUSTOMERREQUEST']._serialized_start=897
+  _globals['_GETCUSTOMERREQUEST']._serialized_end=971
+  _globals['_GETCUSTOMERRESPONSE']._serialized_start=973
+  _globals['_GETCUSTOMERRESPONSE']._serialized_end=1044
+  _globals['_LISTCUSTOMERSREQUEST']._serialized_start=1046
+  _globals['_LISTCUSTOMERSREQUEST']._serialized_end=1126
+  _globals['_LISTCUSTOMERSRESPONSE']._serialized_start=1128
+  _globals['_LISTCUSTOMERSRESPONSE']._serialized_end=1227
+  _globals['_CREATECUSTOMERREQUEST']._serialized_start=1229
+  _globals['_CREATECUSTOMERREQUEST']._serialized_end=1340
+  _globals['_CREATECUSTOMERRESPONSE']._serialized_start=1342
+  _globals['_CREATECUSTOMERRESPONSE']._serialized_end=1416
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=1419
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=1587
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=1589
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=1663
+  _globals['_PUTADDRESSREQUEST']._serialized_start=1666
+  _globals['_PUTADDRESSREQUEST']._serialized_end=1867
+  _globals['_PUTADDRESSRESPONSE']._serialized_start=1869
+  _globals['_PUTADDRESSRESPONSE']._serialized_end=1939
+  _globals['_REMOVEADDRESSREQUEST']._serialized_start=1942
+  _globals['_REMOVEADDRESSREQUEST']._serialized_end=2090
+  _globals['_REMOVEADDRESSRESPONSE']._serialized_start=2092
+  _globals['_REMOVEADDRESSRESPONSE']._serialized_end=2165
+  _globals['_CUSTOMERCREATED']._serialized_start=2167
+  _globals['_CUSTOMERCREATED']._serialized_end=2234
+  _globals['_CUSTOMERUPDATED']._serialized_start=2236
+  _globals['_CUSTOMERUPDATED']._serialized_end=2314
+  _globals['_ADDRESSPUT']._serialized_start=2316
+  _globals['_ADDRESSPUT']._serialized_end=2407
+  _globals['_ADDRESSREMOVED']._serialized_start=2409
+  _globals['_ADDRESSREMOVED']._serialized_end=2454
+  _globals['_CUSTOMERSERVICE']._serialized_start=2457
+  _globals['_CUSTOMERSERVICE']._serialized_end=3358
 # @@protoc_insertion_point(module_scope)

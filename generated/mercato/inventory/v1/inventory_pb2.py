@@ -27,9 +27,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from mercato.policy.v1 import policy_pb2 as mercato_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mercato/inventory/v1/inventory.proto\x12\x14mercato.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x05Stock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x0c\n\x04held\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03:6\xea\x41\x33\n\x1finventory.mercato.example/Stock\x12\x10stocks/{product}\"\x9c\x01\n\x08Movement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.mercato.inventory.v1.Reason\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12\x11\n\treference\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe8\x02\n\x0bReservation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.mercato.inventory.v1.Reservation.State\x12.\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLine\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"j\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_HELD\x10\x01\x12\x13\n\x0fSTATE_COMMITTED\x10\x02\x12\x12\n\x0eSTATE_RELEASED\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04:F\xea\x41\x43\n%inventory.mercato.example/Reservation\x12\x1areservations/{reservation}\"m\n\tStockLine\x12\x36\n\x07product\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^products/[A-Za-z0-9_-]{1,64}$\x12(\n\x08quantity\x18\x02 \x01(\x03\x42\x16\xbaH\x13\"\x11\x18\x80\x94\xeb\xdc\x03(\x80\xec\x94\xa3\xfc\xff\xff\xff\xff\x01\"D\n\x0fGetStockRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^stocks/[A-Za-z0-9_-]{1,64}$\">\n\x10GetStockResponse\x12*\n\x05stock\x18\x01 \x01(\x0b\x32\x1b.mercato.inventory.v1.Stock\"M\n\x11ListStocksRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Z\n\x12ListStocksResponse\x12+\n\x06stocks\x18\x01 \x03(\x0b\x32\x1b.mercato.inventory.v1.Stock\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcb\x01\n\x12\x41\x64justStockRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12>\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.mercato.inventory.v1.ReasonB\x10\xbaH\r\x82\x01\n\x18\x01\x18\x02\x18\x03\x18\x04\x18\x05\x12;\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x88\'\x12\x1a\n\treference\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"B\n\x13\x41\x64justStockResponse\x12+\n\x06stocks\x18\x01 \x03(\x0b\x32\x1b.mercato.inventory.v1.Stock\"\x85\x01\n\x14ListMovementsRequest\x12\x33\n\x06parent\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^stocks/[A-Za-z0-9_-]{1,64}$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"c\n\x15ListMovementsResponse\x12\x31\n\tmovements\x18\x01 \x03(\x0b\x32\x1e.mercato.inventory.v1.Movement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x15GetReservationRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^reservations/[A-Za-z0-9_-]{1,64}$\"P\n\x16GetReservationResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"\xdf\x01\n\x13ReserveStockRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x0ereservation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12;\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xd0\x0f\x12\x37\n\x04hold\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00\"N\n\x14ReserveStockResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"q\n\x18\x43ommitReservationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^reservations/[A-Za-z0-9_-]{1,64}$\"S\n\x19\x43ommitReservationResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"r\n\x19ReleaseReservationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^reservations/[A-Za-z0-9_-]{1,64}$\"T\n\x1aReleaseReservationResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"G\n\rStockReserved\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"$\n\x14ReservationCommitted\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13ReservationReleased\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\trestocked\x18\x02 \x01(\x08\"\"\n\x12ReservationExpired\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x80\x01\n\rStockAdjusted\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.mercato.inventory.v1.Reason\x12.\n\x05lines\x18\x02 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLine\x12\x11\n\treference\x18\x03 \x01(\t*\xb1\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_OPENING\x10\x01\x12\x12\n\x0eREASON_RECEIPT\x10\x02\x12\x14\n\x10REASON_WRITE_OFF\x10\x03\x12\x15\n\x11REASON_CORRECTION\x10\x04\x12\x11\n\rREASON_RETURN\x10\x05\x12\x0f\n\x0bREASON_SALE\x10\x06\x12\x16\n\x12REASON_SALE_UNDONE\x10\x07\x32\x90\t\n\x10InventoryService\x12y\n\x08GetStock\x12%.mercato.inventory.v1.GetStockRequest\x1a&.mercato.inventory.v1.GetStockResponse\"\x1e\x90\x02\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=stocks/*}\x12v\n\nListStocks\x12\'.mercato.inventory.v1.ListStocksRequest\x1a(.mercato.inventory.v1.ListStocksResponse\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/stocks\x12\x83\x01\n\x0b\x41\x64justStock\x12(.mercato.inventory.v1.AdjustStockRequest\x1a).mercato.inventory.v1.AdjustStockResponse\"\x1f\x90\x02\x02\x82\xd3\xe4\x93\x02\x16\"\x11/v1/stocks:adjust:\x01*\x12\x94\x01\n\rListMovements\x12*.mercato.inventory.v1.ListMovementsRequest\x1a+.mercato.inventory.v1.ListMovementsResponse\"*\x90\x02\x01\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=stocks/*}/movements\x12\x91\x01\n\x0eGetReservation\x12+.mercato.inventory.v1.GetReservationRequest\x1a,.mercato.inventory.v1.GetReservationResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=reservations/*}\x12\x85\x01\n\x0cReserveStock\x12).mercato.inventory.v1.ReserveStockRequest\x1a*.mercato.inventory.v1.ReserveStockResponse\"\x1e\x90\x02\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/reservations:\x01*\x12\xa4\x01\n\x11\x43ommitReservation\x12..mercato.inventory.v1.CommitReservationRequest\x1a/.mercato.inventory.v1.CommitReservationResponse\".\x90\x02\x02\x82\xd3\xe4\x93\x02%\" /v1/{name=reservations/*}:commit:\x01*\x12\xa8\x01\n\x12ReleaseReservation\x12/.mercato.inventory.v1.ReleaseReservationRequest\x1a\x30.mercato.inventory.v1.ReleaseReservationResponse\"/\x90\x02\x02\x82\xd3\xe4\x93\x02&\"!/v1/{name=reservations/*}:release:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mercato/inventory/v1/inventory.proto\x12\x14mercato.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emercato/policy/v1/policy.proto\"\x7f\n\x05Stock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x0c\n\x04held\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03:6\xea\x41\x33\n\x1finventory.mercato.example/Stock\x12\x10stocks/{product}\"\x9c\x01\n\x08Movement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.mercato.inventory.v1.Reason\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12\x11\n\treference\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe8\x02\n\x0bReservation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.mercato.inventory.v1.Reservation.State\x12.\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLine\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"j\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_HELD\x10\x01\x12\x13\n\x0fSTATE_COMMITTED\x10\x02\x12\x12\n\x0eSTATE_RELEASED\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04:F\xea\x41\x43\n%inventory.mercato.example/Reservation\x12\x1areservations/{reservation}\"m\n\tStockLine\x12\x36\n\x07product\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^products/[A-Za-z0-9_-]{1,64}$\x12(\n\x08quantity\x18\x02 \x01(\x03\x42\x16\xbaH\x13\"\x11\x18\x80\x94\xeb\xdc\x03(\x80\xec\x94\xa3\xfc\xff\xff\xff\xff\x01\"D\n\x0fGetStockRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^stocks/[A-Za-z0-9_-]{1,64}$\">\n\x10GetStockResponse\x12*\n\x05stock\x18\x01 \x01(\x0b\x32\x1b.mercato.inventory.v1.Stock\"M\n\x11ListStocksRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Z\n\x12ListStocksResponse\x12+\n\x06stocks\x18\x01 \x03(\x0b\x32\x1b.mercato.inventory.v1.Stock\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcb\x01\n\x12\x41\x64justStockRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12>\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.mercato.inventory.v1.ReasonB\x10\xbaH\r\x82\x01\n\x18\x01\x18\x02\x18\x03\x18\x04\x18\x05\x12;\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x88\'\x12\x1a\n\treference\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"B\n\x13\x41\x64justStockResponse\x12+\n\x06stocks\x18\x01 \x03(\x0b\x32\x1b.mercato.inventory.v1.Stock\"\x85\x01\n\x14ListMovementsRequest\x12\x33\n\x06parent\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^stocks/[A-Za-z0-9_-]{1,64}$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"c\n\x15ListMovementsResponse\x12\x31\n\tmovements\x18\x01 \x03(\x0b\x32\x1e.mercato.inventory.v1.Movement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x15GetReservationRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^reservations/[A-Za-z0-9_-]{1,64}$\"P\n\x16GetReservationResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"\xdf\x01\n\x13ReserveStockRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x0ereservation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12;\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xd0\x0f\x12\x37\n\x04hold\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00\"N\n\x14ReserveStockResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"q\n\x18\x43ommitReservationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^reservations/[A-Za-z0-9_-]{1,64}$\"S\n\x19\x43ommitReservationResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"r\n\x19ReleaseReservationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^reservations/[A-Za-z0-9_-]{1,64}$\"T\n\x1aReleaseReservationResponse\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"G\n\rStockReserved\x12\x36\n\x0breservation\x18\x01 \x01(\x0b\x32!.mercato.inventory.v1.Reservation\"$\n\x14ReservationCommitted\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13ReservationReleased\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\trestocked\x18\x02 \x01(\x08\"\"\n\x12ReservationExpired\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x80\x01\n\rStockAdjusted\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.mercato.inventory.v1.Reason\x12.\n\x05lines\x18\x02 \x03(\x0b\x32\x1f.mercato.inventory.v1.StockLine\x12\x11\n\treference\x18\x03 \x01(\t*\xb1\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_OPENING\x10\x01\x12\x12\n\x0eREASON_RECEIPT\x10\x02\x12\x14\n\x10REASON_WRITE_OFF\x10\x03\x12\x15\n\x11REASON_CORRECTION\x10\x04\x12\x11\n\rREASON_RETURN\x10\x05\x12\x0f\n\x0bREASON_SALE\x10\x06\x12\x16\n\x12REASON_SALE_UNDONE\x10\x07\x32\xab\t\n\x10InventoryService\x12\x86\x01\n\x08GetStock\x12%.mercato.inventory.v1.GetStockRequest\x1a&.mercato.inventory.v1.GetStockResponse\"+\x90\x02\x01\xca\xf3\x18\t\x12\x07\x12\x05\x10\x80\xc2\xd7/\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=stocks/*}\x12v\n\nListStocks\x12\'.mercato.inventory.v1.ListStocksRequest\x1a(.mercato.inventory.v1.ListStocksResponse\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/stocks\x12\x83\x01\n\x0b\x41\x64justStock\x12(.mercato.inventory.v1.AdjustStockRequest\x1a).mercato.inventory.v1.AdjustStockResponse\"\x1f\x90\x02\x02\x82\xd3\xe4\x93\x02\x16\"\x11/v1/stocks:adjust:\x01*\x12\x94\x01\n\rListMovements\x12*.mercato.inventory.v1.ListMovementsRequest\x1a+.mercato.inventory.v1.ListMovementsResponse\"*\x90\x02\x01\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=stocks/*}/movements\x12\x91\x01\n\x0eGetReservation\x12+.mercato.inventory.v1.GetReservationRequest\x1a,.mercato.inventory.v1.GetReservationResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=reservations/*}\x12\x92\x01\n\x0cReserveStock\x12).mercato.inventory.v1.ReserveStockRequest\x1a*.mercato.inventory.v1.ReserveStockResponse\"+\x90\x02\x02\xca\xf3\x18\t\x12\x07\x12\x05\x10\x80\xe5\x9aw\x82\xd3\xe4\x93\x02\x15\"\x10/v1/reservations:\x01*\x12\xa4\x01\n\x11\x43ommitReservation\x12..mercato.inventory.v1.CommitReservationRequest\x1a/.mercato.inventory.v1.CommitReservationResponse\".\x90\x02\x02\x82\xd3\xe4\x93\x02%\" /v1/{name=reservations/*}:commit:\x01*\x12\xa8\x01\n\x12ReleaseReservation\x12/.mercato.inventory.v1.ReleaseReservationRequest\x1a\x30.mercato.inventory.v1.ReleaseReservationResponse\"/\x90\x02\x02\x82\xd3\xe4\x93\x02&\"!/v1/{name=reservations/*}:release:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -83,7 +84,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASERESERVATIONREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_RELEASERESERVATIONREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^reservations/[A-Za-z0-9_-]{1,64}$'
   _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\220\002\001\202\323\344\223\002\025\022\023/v1/{name=stocks/*}'
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\220\002\001\312\363\030\t\022\007\022\005\020\200\302\327/\202\323\344\223\002\025\022\023/v1/{name=stocks/*}'
   _globals['_INVENTORYSERVICE'].methods_by_name['ListStocks']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['ListStocks']._serialized_options = b'\220\002\001\202\323\344\223\002\014\022\n/v1/stocks'
   _globals['_INVENTORYSERVICE'].methods_by_name['AdjustStock']._loaded_options = None
@@ -93,65 +94,65 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVENTORYSERVICE'].methods_by_name['GetReservation']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['GetReservation']._serialized_options = b'\220\002\001\202\323\344\223\002\033\022\031/v1/{name=reservations/*}'
   _globals['_INVENTORYSERVICE'].methods_by_name['ReserveStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['ReserveStock']._serialized_options = b'\220\002\002\202\323\344\223\002\025\"\020/v1/reservations:\001*'
+  _globals['_INVENTORYSERVICE'].methods_by_name['ReserveStock']._serialized_options = b'\220\002\002\312\363\030\t\022\007\022\005\020\200\345\232w\202\323\344\223\002\025\"\020/v1/reservations:\001*'
   _globals['_INVENTORYSERVICE'].methods_by_name['CommitReservation']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['CommitReservation']._serialized_options = b'\220\002\002\202\323\344\223\002%\" /v1/{name=reservations/*}:commit:\001*'
   _globals['_INVENTORYSERVICE'].methods_by_name['ReleaseReservation']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['ReleaseReservation']._serialized_options = b'\220\002\002\202\323\344\223\002&\"!/v1/{name=reservations/*}:release:\001*'
-  _globals['_REASON']._serialized_start=2998
-  _globals['_REASON']._serialized_end=3175
-  _globals['_STOCK']._serialized_start=213
-  _globals['_STOCK']._serialized_end=340
-  _globals['_MOVEMENT']._serialized_start=343
-  _globals['_MOVEMENT']._serialized_end=499
-  _globals['_RESERVATION']._serialized_start=502
-  _globals['_RESERVATION']._serialized_end=862
-  _globals['_RESERVATION_STATE']._serialized_start=684
-  _globals['_RESERVATION_STATE']._serialized_end=790
-  _globals['_STOCKLINE']._serialized_start=864
-  _globals['_STOCKLINE']._serialized_end=973
-  _globals['_GETSTOCKREQUEST']._serialized_start=975
-  _globals['_GETSTOCKREQUEST']._serialized_end=1043
-  _globals['_GETSTOCKRESPONSE']._serialized_start=1045
-  _globals['_GETSTOCKRESPONSE']._serialized_end=1107
-  _globals['_LISTSTOCKSREQUEST']._serialized_start=1109
-  _globals['_LISTSTOCKSREQUEST']._serialized_end=1186
-  _globals['_LISTSTOCKSRESPONSE']._serialized_start=1188
-  _globals['_LISTSTOCKSRESPONSE']._serialized_end=1278
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=1281
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=1484
-  _globals['_ADJUSTSTOCKRESPONSE']._serialized_start=1486
-  _globals['_ADJUSTSTOCKRESPONSE']._serialized_end=1552
-  _globals['_LISTMOVEMENTSREQUEST']._serialized_start=1555
-  _globals['_LISTMOVEMENTSREQUEST']._serialized_end=1688
-  _globals['_LISTMOVEMENTSRESPONSE']._serialized_start=1690
-  _globals['_LISTMOVEMENTSRESPONSE']._serialized_end=1789
-  _globals['_GETRESERVATIONREQUEST']._serialized_start=1791
-  _globals['_GETRESERVATIONREQUEST']._serialized_end=1871
-  _globals['_GETRESERVATIONRESPONSE']._serialized_start=1873
-  _globals['_GETRESERVATIONRESPONSE']._serialized_end=1953
-  _globals['_RESERVESTOCKREQUEST']._serialized_start=1956
-  _globals['_RESERVESTOCKREQUEST']._serialized_end=2179
-  _globals['_RESERVESTOCKRESPONSE']._serialized_start=2181
-  _globals['_RESERVESTOCKRESPONSE']._serialized_end=2259
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=2261
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=2374
-  _globals['_COMMITRESERVATIONRESPONSE']._serialized_start=2376
-  _globals['_COMMITRESERVATIONRESPONSE']._serialized_end=2459
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=2461
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=2575
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=2577
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=2661
-  _globals['_STOCKRESERVED']._serialized_start=2663
-  _globals['_STOCKRESERVED']._serialized_end=2734
-  _globals['_RESERVATIONCOMMITTED']._serialized_start=2736
-  _globals['_RESERVATIONCOMMITTED']._serialized_end=2772
-  _globals['_RESERVATIONRELEASED']._serialized_start=2774
-  _globals['_RESERVATIONRELEASED']._serialized_end=2828
-  _globals['_RESERVATIONEXPIRED']._serialized_start=2830
-  _globals['_RESERVATIONEXPIRED']._serialized_end=2864
-  _globals['_STOCKADJUSTED']._serialized_start=2867
-  _globals['_STOCKADJUSTED']._serialized_end=2995
-  _globals['_INVENTORYSERVICE']._serialized_start=3178
-  _globals['_INVENTORYSERVICE']._serialized_end=4346
+  _globals['_REASON']._serialized_start=3030
+  _globals['_REASON']._serialized_end=3207
+  _globals['_STOCK']._serialized_start=245
+  _globals['_STOCK']._serialized_end=372
+  _globals['_MOVEMENT']._serialized_start=375
+  _globals['_MOVEMENT']._serialized_end=531
+  _globals['_RESERVATION']._serialized_start=534
+  _globals['_RESERVATION']._serialized_end=894
+  _globals['_RESERVATION_STATE']._serialized_start=716
+  _globals['_RESERVATION_STATE']._serialized_end=822
+  _globals['_STOCKLINE']._serialized_start=896
+  _globals['_STOCKLINE']._serialized_end=1005
+  _globals['_GETSTOCKREQUEST']._serialized_start=1007
+  _globals['_GETSTOCKREQUEST']._serialized_end=1075
+  _globals['_GETSTOCKRESPONSE']._serialized_start=1077
+  _globals['_GETSTOCKRESPONSE']._serialized_end=1139
+  _globals['_LISTSTOCKSREQUEST']._serialized_start=1141
+  _globals['_LISTSTOCKSREQUEST']._serialized_end=1218
+  _globals['_LISTSTOCKSRESPONSE']._serialized_start=1220
+  _globals['_LISTSTOCKSRESPONSE']._serialized_end=1310
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=1313
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=1516
+  _globals['_ADJUSTSTOCKRESPONSE']._serialized_start=1518
+  _globals['_ADJUSTSTOCKRESPONSE']._serialized_end=1584
+  _globals['_LISTMOVEMENTSREQUEST']._serialized_start=1587
+  _globals['_LISTMOVEMENTSREQUEST']._serialized_end=1720
+  _globals['_LISTMOVEMENTSRESPONSE']._serialized_start=1722
+  _globals['_LISTMOVEMENTSRESPONSE']._serialized_end=1821
+  _globals['_GETRESERVATIONREQUEST']._serialized_start=1823
+  _globals['_GETRESERVATIONREQUEST']._serialized_end=1903
+  _globals['_GETRESERVATIONRESPONSE']._serialized_start=1905
+  _globals['_GETRESERVATIONRESPONSE']._serialized_end=1985
+  _globals['_RESERVESTOCKREQUEST']._serialized_start=1988
+  _globals['_RESERVESTOCKREQUEST']._serialized_end=2211
+  _globals['_RESERVESTOCKRESPONSE']._serialized_start=2213
+  _globals['_RESERVESTOCKRESPONSE']._serialized_end=2291
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=2293
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=2406
+  _globals['_COMMITRESERVATIONRESPONSE']._serialized_start=2408
+  _globals['_COMMITRESERVATIONRESPONSE']._serialized_end=2491
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=2493
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=2607
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=2609
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=2693
+  _globals['_STOCKRESERVED']._serialized_start=2695
+  _globals['_STOCKRESERVED']._serialized_end=2766
+  _globals['_RESERVATIONCOMMITTED']._serialized_start=2768
+  _globals['_RESERVATIONCOMMITTED']._serialized_end=2804
+  _globals['_RESERVATIONRELEASED']._serialized_start=2806
+  _globals['_RESERVATIONRELEASED']._serialized_end=2860
+  _globals['_RESERVATIONEXPIRED']._serialized_start=2862
+  _globals['_RESERVATIONEXPIRED']._serialized_end=2896
+  _globals['_STOCKADJUSTED']._serialized_start=2899
+  _globals['_STOCKADJUSTED']._serialized_end=3027
+  _globals['_INVENTORYSERVICE']._serialized_start=3210
+  _globals['_INVENTORYSERVICE']._serialized_end=4405
 # @@protoc_insertion_point(module_scope)

@@ -29,9 +29,10 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from google.type import postal_address_pb2 as google_dot_type_dot_postal__address__pb2
+from mercato.policy.v1 import policy_pb2 as mercato_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emercato/orders/v1/orders.proto\x12\x11mercato.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a google/type/postal_address.proto\"\xcd\x05\n\x05Order\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.mercato.orders.v1.Order.State\x12+\n\x05lines\x18\x04 \x03(\x0b\x32\x1c.mercato.orders.v1.OrderLine\x12*\n\x07\x63harges\x18\x05 \x03(\x0b\x32\x19.mercato.orders.v1.Charge\x12!\n\x05total\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08refunded\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x12\n\x05\x65mail\x18\x08 \x01(\tB\x03\x80\x01\x01\x12\x39\n\x10shipping_address\x18\t \x01(\x0b\x32\x1a.google.type.PostalAddressB\x03\x80\x01\x01\x12\x17\n\ncard_token\x18\n \x01(\tB\x03\x80\x01\x01\x12\x11\n\treference\x18\x0b \x01(\t\x12+\n\x07refusal\x18\x0c \x01(\x0b\x32\x1a.mercato.orders.v1.Refusal\x12.\n\nplace_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfinal_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x04\x65tag\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\"\x83\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_PLACED\x10\x01\x12\x13\n\x0fSTATE_CONFIRMED\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\x12\x14\n\x10STATE_CANCELLING\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05:1\xea\x41.\n\x1corders.mercato.example/Order\x12\x0eorders/{order}\"q\n\tOrderLine\x12\x0f\n\x07product\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12&\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\x19\n\x11returned_quantity\x18\x04 \x01(\x03\"\xb8\x02\n\x06\x43harge\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.mercato.orders.v1.Charge.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1d\n\x08quantity\x18\x03 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12.\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\x06\xbaH\x03\xc8\x01\x01\"\x85\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_CARRIAGE\x10\x01\x12\x11\n\rKIND_DISCOUNT\x10\x02\x12\x10\n\x0cKIND_VOUCHER\x10\x03\x12\x0f\n\x0bKIND_MANUAL\x10\x04\x12\x0c\n\x08KIND_FEE\x10\x05\x12\x10\n\x0cKIND_SAMPLES\x10\x06\"8\n\x07Refusal\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xf0\x03\n\x06Return\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05order\x18\x02 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.mercato.orders.v1.Return.State\x12,\n\x05lines\x18\x05 \x03(\x0b\x32\x1d.mercato.orders.v1.ReturnLine\x12*\n\x07\x63harges\x18\x06 \x03(\x0b\x32\x19.mercato.orders.v1.Charge\x12\"\n\x06\x61mount\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x12\n\x05\x65mail\x18\x08 \x01(\tB\x03\x80\x01\x01\x12\x11\n\treference\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_REQUESTED\x10\x01\x12\x13\n\x0fSTATE_COMPLETED\x10\x02:4\xea\x41\x31\n\x1dorders.mercato.example/Return\x12\x10returns/{return}\"\x93\x01\n\nReturnLine\x12\x36\n\x07product\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^products/[A-Za-z0-9_-]{1,64}$\x12\x1d\n\x08quantity\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12.\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x06\xbaH\x03\xc8\x01\x01\"\xf6\x02\n\x11PlaceOrderRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x08\x63ustomer\x18\x02 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12;\n\x05lines\x18\x03 \x03(\x0b\x32!.mercato.orders.v1.PlaceOrderLineB\t\xbaH\x06\x92\x01\x03\x10\xd0\x0f\x12\x34\n\x07\x63harges\x18\x04 \x03(\x0b\x32\x19.mercato.orders.v1.ChargeB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x17\n\x0f\x63\x61rriage_agreed\x18\x05 \x01(\x08\x12?\n\x10shipping_address\x18\x06 \x01(\x0b\x32\x1a.google.type.PostalAddressB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\x12 \n\ncard_token\x18\x07 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1a\n\treference\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\x8f\x01\n\x0ePlaceOrderLine\x12\x36\n\x07product\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^products/[A-Za-z0-9_-]{1,64}$\x12\x1d\n\x08quantity\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12&\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.Money\"=\n\x12PlaceOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"D\n\x0fGetOrderRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\";\n\x10GetOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"W\n\x15\x42\x61tchGetOrdersRequest\x12>\n\x05names\x18\x01 \x03(\tB/\xbaH,\x92\x01)\x08\x01\x10\xe8\x07\x18\x01\" r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\"B\n\x16\x42\x61tchGetOrdersResponse\x12(\n\x06orders\x18\x01 \x03(\x0b\x32\x18.mercato.orders.v1.Order\"\xc3\x01\n\x11ListOrdersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12;\n\x08\x63ustomer\x18\x03 \x01(\tB)\xbaH&r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\xd8\x01\x01\x12\x37\n\x05state\x18\x04 \x01(\x0e\x32\x1e.mercato.orders.v1.Order.StateB\x08\xbaH\x05\x82\x01\x02\x10\x01\"W\n\x12ListOrdersResponse\x12(\n\x06orders\x18\x01 \x03(\x0b\x32\x18.mercato.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x11WatchOrderRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\"=\n\x12WatchOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"\x81\x01\n\x12\x43\x61ncelOrderRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x31\n\x04name\x18\x02 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\x12\x1a\n\treference\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\">\n\x13\x43\x61ncelOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"\xaf\x02\n\x13\x43reateReturnRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x05order\x18\x02 \x01(\tB&\xbaH#r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\xd8\x01\x01\x12\x38\n\x08\x63ustomer\x18\x03 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12\x37\n\x05lines\x18\x04 \x03(\x0b\x32\x1d.mercato.orders.v1.ReturnLineB\t\xbaH\x06\x92\x01\x03\x10\xd0\x0f\x12\x34\n\x07\x63harges\x18\x05 \x03(\x0b\x32\x19.mercato.orders.v1.ChargeB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1a\n\treference\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x14\x43reateReturnResponse\x12+\n\x08returned\x18\x01 \x01(\x0b\x32\x19.mercato.orders.v1.Return\"F\n\x10GetReturnRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^returns/[A-Za-z0-9_-]{1,64}$\"@\n\x11GetReturnResponse\x12+\n\x08returned\x18\x01 \x01(\x0b\x32\x19.mercato.orders.v1.Return\"\x85\x01\n\x12ListReturnsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x35\n\x05order\x18\x03 \x01(\tB&\xbaH#r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\xd8\x01\x01\"Z\n\x13ListReturnsResponse\x12*\n\x07returns\x18\x01 \x03(\x0b\x32\x19.mercato.orders.v1.Return\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x0bOrderPlaced\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"\xac\x01\n\x0eOrderConfirmed\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x11\n\treference\x18\x05 \x01(\t\x12\x30\n\x0c\x63onfirm_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x01\n\x0cOrderRefused\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\x12+\n\x07refusal\x18\x04 \x01(\x0b\x32\x1a.mercato.orders.v1.Refusal\x12\x11\n\treference\x18\x05 \x01(\t\x12/\n\x0brefuse_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x1aOrderCancellationRequested\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x30\n\x0crequest_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x01\n\x0eOrderCancelled\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x11\n\treference\x18\x05 \x01(\t\x12/\n\x0b\x63\x61ncel_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\x12OrderItemsReturned\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0breturn_name\x18\x02 \x01(\t\x12,\n\x05lines\x18\x03 \x03(\x0b\x32\x1d.mercato.orders.v1.ReturnLine\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\">\n\x0fReturnRequested\x12+\n\x08returned\x18\x01 \x01(\x0b\x32\x19.mercato.orders.v1.Return\"\xab\x01\n\x0fReturnCompleted\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05order\x18\x02 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x03 \x01(\t\x12\x12\n\x05\x65mail\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\"\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xea\x08\n\x0cOrderService\x12s\n\nPlaceOrder\x12$.mercato.orders.v1.PlaceOrderRequest\x1a%.mercato.orders.v1.PlaceOrderResponse\"\x18\x90\x02\x02\x82\xd3\xe4\x93\x02\x0f\"\n/v1/orders:\x01*\x12s\n\x08GetOrder\x12\".mercato.orders.v1.GetOrderRequest\x1a#.mercato.orders.v1.GetOrderResponse\"\x1e\x90\x02\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=orders/*}\x12\x85\x01\n\x0e\x42\x61tchGetOrders\x12(.mercato.orders.v1.BatchGetOrdersRequest\x1a).mercato.orders.v1.BatchGetOrdersResponse\"\x1e\x90\x02\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/orders:batchGet\x12p\n\nListOrders\x12$.mercato.orders.v1.ListOrdersRequest\x1a%.mercato.orders.v1.ListOrdersResponse\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x81\x01\n\nWatchOrder\x12$.mercato.orders.v1.WatchOrderRequest\x1a%.mercato.orders.v1.WatchOrderResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=orders/*}:watch0\x01\x12\x86\x01\n\x0b\x43\x61ncelOrder\x12%.mercato.orders.v1.CancelOrderRequest\x1a&.mercato.orders.v1.CancelOrderResponse\"(\x90\x02\x02\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/{name=orders/*}:cancel:\x01*\x12z\n\x0c\x43reateReturn\x12&.mercato.orders.v1.CreateReturnRequest\x1a\'.mercato.orders.v1.CreateReturnResponse\"\x19\x90\x02\x02\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/returns:\x01*\x12w\n\tGetReturn\x12#.mercato.orders.v1.GetReturnRequest\x1a$.mercato.orders.v1.GetReturnResponse\"\x1f\x90\x02\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/{name=returns/*}\x12t\n\x0bListReturns\x12%.mercato.orders.v1.ListReturnsRequest\x1a&.mercato.orders.v1.ListReturnsResponse\"\x16\x90\x02\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/returnsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emercato/orders/v1/orders.proto\x12\x11mercato.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a google/type/postal_address.proto\x1a\x1emercato/policy/v1/policy.proto\"\xcd\x05\n\x05Order\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.mercato.orders.v1.Order.State\x12+\n\x05lines\x18\x04 \x03(\x0b\x32\x1c.mercato.orders.v1.OrderLine\x12*\n\x07\x63harges\x18\x05 \x03(\x0b\x32\x19.mercato.orders.v1.Charge\x12!\n\x05total\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08refunded\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x12\n\x05\x65mail\x18\x08 \x01(\tB\x03\x80\x01\x01\x12\x39\n\x10shipping_address\x18\t \x01(\x0b\x32\x1a.google.type.PostalAddressB\x03\x80\x01\x01\x12\x17\n\ncard_token\x18\n \x01(\tB\x03\x80\x01\x01\x12\x11\n\treference\x18\x0b \x01(\t\x12+\n\x07refusal\x18\x0c \x01(\x0b\x32\x1a.mercato.orders.v1.Refusal\x12.\n\nplace_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfinal_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x04\x65tag\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\"\x83\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_PLACED\x10\x01\x12\x13\n\x0fSTATE_CONFIRMED\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\x12\x14\n\x10STATE_CANCELLING\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05:1\xea\x41.\n\x1corders.mercato.example/Order\x12\x0eorders/{order}\"q\n\tOrderLine\x12\x0f\n\x07product\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12&\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\x19\n\x11returned_quantity\x18\x04 \x01(\x03\"\xb8\x02\n\x06\x43harge\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.mercato.orders.v1.Charge.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1d\n\x08quantity\x18\x03 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12.\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\x06\xbaH\x03\xc8\x01\x01\"\x85\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_CARRIAGE\x10\x01\x12\x11\n\rKIND_DISCOUNT\x10\x02\x12\x10\n\x0cKIND_VOUCHER\x10\x03\x12\x0f\n\x0bKIND_MANUAL\x10\x04\x12\x0c\n\x08KIND_FEE\x10\x05\x12\x10\n\x0cKIND_SAMPLES\x10\x06\"8\n\x07Refusal\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xf0\x03\n\x06Return\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05order\x18\x02 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.mercato.orders.v1.Return.State\x12,\n\x05lines\x18\x05 \x03(\x0b\x32\x1d.mercato.orders.v1.ReturnLine\x12*\n\x07\x63harges\x18\x06 \x03(\x0b\x32\x19.mercato.orders.v1.Charge\x12\"\n\x06\x61mount\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x12\n\x05\x65mail\x18\x08 \x01(\tB\x03\x80\x01\x01\x12\x11\n\treference\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_REQUESTED\x10\x01\x12\x13\n\x0fSTATE_COMPLETED\x10\x02:4\xea\x41\x31\n\x1dorders.mercato.example/Return\x12\x10returns/{return}\"\x93\x01\n\nReturnLine\x12\x36\n\x07product\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^products/[A-Za-z0-9_-]{1,64}$\x12\x1d\n\x08quantity\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12.\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x06\xbaH\x03\xc8\x01\x01\"\xf6\x02\n\x11PlaceOrderRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x08\x63ustomer\x18\x02 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12;\n\x05lines\x18\x03 \x03(\x0b\x32!.mercato.orders.v1.PlaceOrderLineB\t\xbaH\x06\x92\x01\x03\x10\xd0\x0f\x12\x34\n\x07\x63harges\x18\x04 \x03(\x0b\x32\x19.mercato.orders.v1.ChargeB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x17\n\x0f\x63\x61rriage_agreed\x18\x05 \x01(\x08\x12?\n\x10shipping_address\x18\x06 \x01(\x0b\x32\x1a.google.type.PostalAddressB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\x12 \n\ncard_token\x18\x07 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1a\n\treference\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\x8f\x01\n\x0ePlaceOrderLine\x12\x36\n\x07product\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^products/[A-Za-z0-9_-]{1,64}$\x12\x1d\n\x08quantity\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12&\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.Money\"=\n\x12PlaceOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"D\n\x0fGetOrderRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\";\n\x10GetOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"W\n\x15\x42\x61tchGetOrdersRequest\x12>\n\x05names\x18\x01 \x03(\tB/\xbaH,\x92\x01)\x08\x01\x10\xe8\x07\x18\x01\" r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\"B\n\x16\x42\x61tchGetOrdersResponse\x12(\n\x06orders\x18\x01 \x03(\x0b\x32\x18.mercato.orders.v1.Order\"\xc3\x01\n\x11ListOrdersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12;\n\x08\x63ustomer\x18\x03 \x01(\tB)\xbaH&r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\xd8\x01\x01\x12\x37\n\x05state\x18\x04 \x01(\x0e\x32\x1e.mercato.orders.v1.Order.StateB\x08\xbaH\x05\x82\x01\x02\x10\x01\"W\n\x12ListOrdersResponse\x12(\n\x06orders\x18\x01 \x03(\x0b\x32\x18.mercato.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x11WatchOrderRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\"=\n\x12WatchOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"\x81\x01\n\x12\x43\x61ncelOrderRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x31\n\x04name\x18\x02 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\x12\x1a\n\treference\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\">\n\x13\x43\x61ncelOrderResponse\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"\xaf\x02\n\x13\x43reateReturnRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x05order\x18\x02 \x01(\tB&\xbaH#r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\xd8\x01\x01\x12\x38\n\x08\x63ustomer\x18\x03 \x01(\tB&\xbaH#r!2\x1f^customers/[A-Za-z0-9_-]{1,64}$\x12\x37\n\x05lines\x18\x04 \x03(\x0b\x32\x1d.mercato.orders.v1.ReturnLineB\t\xbaH\x06\x92\x01\x03\x10\xd0\x0f\x12\x34\n\x07\x63harges\x18\x05 \x03(\x0b\x32\x19.mercato.orders.v1.ChargeB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1a\n\treference\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x14\x43reateReturnResponse\x12+\n\x08returned\x18\x01 \x01(\x0b\x32\x19.mercato.orders.v1.Return\"F\n\x10GetReturnRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^returns/[A-Za-z0-9_-]{1,64}$\"@\n\x11GetReturnResponse\x12+\n\x08returned\x18\x01 \x01(\x0b\x32\x19.mercato.orders.v1.Return\"\x85\x01\n\x12ListReturnsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x35\n\x05order\x18\x03 \x01(\tB&\xbaH#r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\xd8\x01\x01\"Z\n\x13ListReturnsResponse\x12*\n\x07returns\x18\x01 \x03(\x0b\x32\x19.mercato.orders.v1.Return\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x0bOrderPlaced\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.mercato.orders.v1.Order\"\xac\x01\n\x0eOrderConfirmed\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x11\n\treference\x18\x05 \x01(\t\x12\x30\n\x0c\x63onfirm_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x01\n\x0cOrderRefused\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\x12+\n\x07refusal\x18\x04 \x01(\x0b\x32\x1a.mercato.orders.v1.Refusal\x12\x11\n\treference\x18\x05 \x01(\t\x12/\n\x0brefuse_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x1aOrderCancellationRequested\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x30\n\x0crequest_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x01\n\x0eOrderCancelled\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x12\n\x05\x65mail\x18\x03 \x01(\tB\x03\x80\x01\x01\x12!\n\x05total\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x11\n\treference\x18\x05 \x01(\t\x12/\n\x0b\x63\x61ncel_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\x12OrderItemsReturned\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0breturn_name\x18\x02 \x01(\t\x12,\n\x05lines\x18\x03 \x03(\x0b\x32\x1d.mercato.orders.v1.ReturnLine\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\">\n\x0fReturnRequested\x12+\n\x08returned\x18\x01 \x01(\x0b\x32\x19.mercato.orders.v1.Return\"\xab\x01\n\x0fReturnCompleted\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05order\x18\x02 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x03 \x01(\t\x12\x12\n\x05\x65mail\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\"\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa6\t\n\x0cOrderService\x12\x93\x01\n\nPlaceOrder\x12$.mercato.orders.v1.PlaceOrderRequest\x1a%.mercato.orders.v1.PlaceOrderResponse\"8\x90\x02\x02\xca\xf3\x18\x1c\x12\x1a\t\x9a\x99\x99\x99\x99\xf9X@\x12\x06\x10\x80\xca\xb5\xee\x01\x19\x00\x00\x00\x00\x00\xc0X@\x82\xd3\xe4\x93\x02\x0f\"\n/v1/orders:\x01*\x12\x80\x01\n\x08GetOrder\x12\".mercato.orders.v1.GetOrderRequest\x1a#.mercato.orders.v1.GetOrderResponse\"+\x90\x02\x01\xca\xf3\x18\t\x12\x07\x12\x05\x10\x80\xc2\xd7/\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=orders/*}\x12\x85\x01\n\x0e\x42\x61tchGetOrders\x12(.mercato.orders.v1.BatchGetOrdersRequest\x1a).mercato.orders.v1.BatchGetOrdersResponse\"\x1e\x90\x02\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/orders:batchGet\x12}\n\nListOrders\x12$.mercato.orders.v1.ListOrdersRequest\x1a%.mercato.orders.v1.ListOrdersResponse\"\"\x90\x02\x01\xca\xf3\x18\t\x12\x07\x12\x05\x10\x80\xe5\x9aw\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x81\x01\n\nWatchOrder\x12$.mercato.orders.v1.WatchOrderRequest\x1a%.mercato.orders.v1.WatchOrderResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=orders/*}:watch0\x01\x12\x86\x01\n\x0b\x43\x61ncelOrder\x12%.mercato.orders.v1.CancelOrderRequest\x1a&.mercato.orders.v1.CancelOrderResponse\"(\x90\x02\x02\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/{name=orders/*}:cancel:\x01*\x12z\n\x0c\x43reateReturn\x12&.mercato.orders.v1.CreateReturnRequest\x1a\'.mercato.orders.v1.CreateReturnResponse\"\x19\x90\x02\x02\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/returns:\x01*\x12w\n\tGetReturn\x12#.mercato.orders.v1.GetReturnRequest\x1a$.mercato.orders.v1.GetReturnResponse\"\x1f\x90\x02\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/{name=returns/*}\x12t\n\x0bListReturns\x12%.mercato.orders.v1.ListReturnsRequest\x1a&.mercato.orders.v1.ListReturnsResponse\"\x16\x90\x02\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/returnsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -133,13 +134,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETURNCOMPLETED'].fields_by_name['email']._loaded_options = None
   _globals['_RETURNCOMPLETED'].fields_by_name['email']._serialized_options = b'\200\001\001'
   _globals['_ORDERSERVICE'].methods_by_name['PlaceOrder']._loaded_options = None
-  _globals['_ORDERSERVICE'].methods_by_name['PlaceOrder']._serialized_options = b'\220\002\002\202\323\344\223\002\017\"\n/v1/orders:\001*'
+  _globals['_ORDERSERVICE'].methods_by_name['PlaceOrder']._serialized_options = b'\220\002\002\312\363\030\034\022\032\t\232\231\231\231\231\371X@\022\006\020\200\312\265\356\001\031\000\000\000\000\000\300X@\202\323\344\223\002\017\"\n/v1/orders:\001*'
   _globals['_ORDERSERVICE'].methods_by_name['GetOrder']._loaded_options = None
-  _globals['_ORDERSERVICE'].methods_by_name['GetOrder']._serialized_options = b'\220\002\001\202\323\344\223\002\025\022\023/v1/{name=orders/*}'
+  _globals['_ORDERSERVICE'].methods_by_name['GetOrder']._serialized_options = b'\220\002\001\312\363\030\t\022\007\022\005\020\200\302\327/\202\323\344\223\002\025\022\023/v1/{name=orders/*}'
   _globals['_ORDERSERVICE'].methods_by_name['BatchGetOrders']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['BatchGetOrders']._serialized_options = b'\220\002\001\202\323\344\223\002\025\022\023/v1/orders:batchGet'
   _globals['_ORDERSERVICE'].methods_by_name['ListOrders']._loaded_options = None
-  _globals['_ORDERSERVICE'].methods_by_name['ListOrders']._serialized_options = b'\220\002\001\202\323\344\223\002\014\022\n/v1/orders'
+  _globals['_ORDERSERVICE'].methods_by_name['ListOrders']._serialized_options = b'\220\002\001\312\363\030\t\022\007\022\005\020\200\345\232w\202\323\344\223\002\014\022\n/v1/orders'
   _globals['_ORDERSERVICE'].methods_by_name['WatchOrder']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['WatchOrder']._serialized_options = b'\220\002\001\202\323\344\223\002\033\022\031/v1/{name=orders/*}:watch'
   _globals['_ORDERSERVICE'].methods_by_name['CancelOrder']._loaded_options = None
@@ -150,78 +151,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERSERVICE'].methods_by_name['GetReturn']._serialized_options = b'\220\002\001\202\323\344\223\002\026\022\024/v1/{name=returns/*}'
   _globals['_ORDERSERVICE'].methods_by_name['ListReturns']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['ListReturns']._serialized_options = b'\220\002\001\202\323\344\223\002\r\022\013/v1/returns'
-  _globals['_ORDER']._serialized_start=265
-  _globals['_ORDER']._serialized_end=982
-  _globals['_ORDER_STATE']._serialized_start=800
-  _globals['_ORDER_STATE']._serialized_end=931
-  _globals['_ORDERLINE']._serialized_start=984
-  _globals['_ORDERLINE']._serialized_end=1097
-  _globals['_CHARGE']._serialized_start=1100
-  _globals['_CHARGE']._serialized_end=1412
-  _globals['_CHARGE_KIND']._serialized_start=1279
-  _globals['_CHARGE_KIND']._serialized_end=1412
-  _globals['_REFUSAL']._serialized_start=1414
-  _globals['_REFUSAL']._serialized_end=1470
-  _globals['_RETURN']._serialized_start=1473
-  _globals['_RETURN']._serialized_end=1969
-  _globals['_RETURN_STATE']._serialized_start=1843
-  _globals['_RETURN_STATE']._serialized_end=1915
-  _globals['_RETURNLINE']._serialized_start=1972
-  _globals['_RETURNLINE']._serialized_end=2119
-  _globals['_PLACEORDERREQUEST']._serialized_start=2122
-  _globals['_PLACEORDERREQUEST']._serialized_end=2496
-  _globals['_PLACEORDERLINE']._serialized_start=2499
-  _globals['_PLACEORDERLINE']._serialized_end=2642
-  _globals['_PLACEORDERRESPONSE']._serialized_start=2644
-  _globals['_PLACEORDERRESPONSE']._serialized_end=2705
-  _globals['_GETORDERREQUEST']._serialized_start=2707
-  _globals['_GETORDERREQUEST']._serialized_end=2775
-  _globals['_GETORDERRESPONSE']._serialized_start=2777
-  _globals['_GETORDERRESPONSE']._serialized_end=2836
-  _globals['_BATCHGETORDERSREQUEST']._serialized_start=2838
-  _globals['_BATCHGETORDERSREQUEST']._serialized_end=2925
-  _globals['_BATCHGETORDERSRESPONSE']._serialized_start=2927
-  _globals['_BATCHGETORDERSRESPONSE']._serialized_end=2993
-  _globals['_LISTORDERSREQUEST']._serialized_start=2996
-  _globals['_LISTORDERSREQUEST']._serialized_end=3191
-  _globals['_LISTORDERSRESPONSE']._serialized_start=3193
-  _globals['_LISTORDERSRESPONSE']._serialized_end=3280
-  _globals['_WATCHORDERREQUEST']._serialized_start=3282
-  _globals['_WATCHORDERREQUEST']._serialized_end=3352
-  _globals['_WATCHORDERRESPONSE']._serialized_start=3354
-  _globals['_WATCHORDERRESPONSE']._serialized_end=3415
-  _globals['_CANCELORDERREQUEST']._serialized_start=3418
-  _globals['_CANCELORDERREQUEST']._serialized_end=3547
-  _globals['_CANCELORDERRESPONSE']._serialized_start=3549
-  _globals['_CANCELORDERRESPONSE']._serialized_end=3611
-  _globals['_CREATERETURNREQUEST']._serialized_start=3614
-  _globals['_CREATERETURNREQUEST']._serialized_end=3917
-  _globals['_CREATERETURNRESPONSE']._serialized_start=3919
-  _globals['_CREATERETURNRESPONSE']._serialized_end=3986
-  _globals['_GETRETURNREQUEST']._serialized_start=3988
-  _globals['_GETRETURNREQUEST']._serialized_end=4058
-  _globals['_GETRETURNRESPONSE']._serialized_start=4060
-  _globals['_GETRETURNRESPONSE']._serialized_end=4124
-  _globals['_LISTRETURNSREQUEST']._serialized_start=4127
-  _globals['_LISTRETURNSREQUEST']._serialized_end=4260
-  _globals['_LISTRETURNSRESPONSE']._serialized_start=4262
-  _globals['_LISTRETURNSRESPONSE']._serialized_end=4352
-  _globals['_ORDERPLACED']._serialized_start=4354
-  _globals['_ORDERPLACED']._serialized_end=4408
-  _globals['_ORDERCONFIRMED']._serialized_start=4411
-  _globals['_ORDERCONFIRMED']._serialized_end=4583
-  _globals['_ORDERREFUSED']._serialized_start=4586
-  _globals['_ORDERREFUSED']._serialized_end=4765
-  _globals['_ORDERCANCELLATIONREQUESTED']._serialized_start=4767
-  _globals['_ORDERCANCELLATIONREQUESTED']._serialized_end=4878
-  _globals['_ORDERCANCELLED']._serialized_start=4881
-  _globals['_ORDERCANCELLED']._serialized_end=5052
-  _globals['_ORDERITEMSRETURNED']._serialized_start=5055
-  _globals['_ORDERITEMSRETURNED']._serialized_end=5192
-  _globals['_RETURNREQUESTED']._serialized_start=5194
-  _globals['_RETURNREQUESTED']._serialized_end=5256
-  _globals['_RETURNCOMPLETED']._serialized_start=5259
-  _globals['_RETURNCOMPLETED']._serialized_end=5430
-  _globals['_ORDERSERVICE']._serialized_start=5433
-  _globals['_ORDERSERVICE']._serialized_end=6563
+  _globals['_ORDER']._serialized_start=297
+  _globals['_ORDER']._serialized_end=1014
+  _globals['_ORDER_STATE']._serialized_start=832
+  _globals['_ORDER_STATE']._serialized_end=963
+  _globals['_ORDERLINE']._serialized_start=1016
+  _globals['_ORDERLINE']._serialized_end=1129
+  _globals['_CHARGE']._serialized_start=1132
+  _globals['_CHARGE']._serialized_end=1444
+  _globals['_CHARGE_KIND']._serialized_start=1311
+  _globals['_CHARGE_KIND']._serialized_end=1444
+  _globals['_REFUSAL']._serialized_start=1446
+  _globals['_REFUSAL']._serialized_end=1502
+  _globals['_RETURN']._serialized_start=1505
+  _globals['_RETURN']._serialized_end=2001
+  _globals['_RETURN_STATE']._serialized_start=1875
+  _globals['_RETURN_STATE']._serialized_end=1947
+  _globals['_RETURNLINE']._serialized_start=2004
+  _globals['_RETURNLINE']._serialized_end=2151
+  _globals['_PLACEORDERREQUEST']._serialized_start=2154
+  _globals['_PLACEORDERREQUEST']._serialized_end=2528
+  _globals['_PLACEORDERLINE']._serialized_start=2531
+  _globals['_PLACEORDERLINE']._serialized_end=2674
+  _globals['_PLACEORDERRESPONSE']._serialized_start=2676
+  _globals['_PLACEORDERRESPONSE']._serialized_end=2737
+  _globals['_GETORDERREQUEST']._serialized_start=2739
+  _globals['_GETORDERREQUEST']._serialized_end=2807
+  _globals['_GETORDERRESPONSE']._serialized_start=2809
+  _globals['_GETORDERRESPONSE']._serialized_end=2868
+  _globals['_BATCHGETORDERSREQUEST']._serialized_start=2870
+  _globals['_BATCHGETORDERSREQUEST']._serialized_end=2957
+  _globals['_BATCHGETORDERSRESPONSE']._serialized_start=2959
+  _globals['_BATCHGETORDERSRESPONSE']._serialized_end=3025
+  _globals['_LISTORDERSREQUEST']._serialized_start=3028
+  _globals['_LISTORDERSREQUEST']._serialized_end=3223
+  _globals['_LISTORDERSRESPONSE']._serialized_start=3225
+  _globals['_LISTORDERSRESPONSE']._serialized_end=3312
+  _globals['_WATCHORDERREQUEST']._serialized_start=3314
+  _globals['_WATCHORDERREQUEST']._serialized_end=3384
+  _globals['_WATCHORDERRESPONSE']._serialized_start=3386
+  _globals['_WATCHORDERRESPONSE']._serialized_end=3447
+  _globals['_CANCELORDERREQUEST']._serialized_start=3450
+  _globals['_CANCELORDERREQUEST']._serialized_end=3579
+  _globals['_CANCELORDERRESPONSE']._serialized_start=3581
+  _globals['_CANCELORDERRESPONSE']._serialized_end=3643
+  _globals['_CREATERETURNREQUEST']._serialized_start=3646
+  _globals['_CREATERETURNREQUEST']._serialized_end=3949
+  _globals['_CREATERETURNRESPONSE']._serialized_start=3951
+  _globals['_CREATERETURNRESPONSE']._serialized_end=4018
+  _globals['_GETRETURNREQUEST']._serialized_start=4020
+  _globals['_GETRETURNREQUEST']._serialized_end=4090
+  _globals['_GETRETURNRESPONSE']._serialized_start=4092
+  _globals['_GETRETURNRESPONSE']._serialized_end=4156
+  _globals['_LISTRETURNSREQUEST']._serialized_start=4159
+  _globals['_LISTRETURNSREQUEST']._serialized_end=4292
+  _globals['_LISTRETURNSRESPONSE']._serialized_start=4294
+  _globals['_LISTRETURNSRESPONSE']._serialized_end=4384
+  _globals['_ORDERPLACED']._serialized_start=4386
+  _globals['_ORDERPLACED']._serialized_end=4440
+  _globals['_ORDERCONFIRMED']._serialized_start=4443
+  _globals['_ORDERCONFIRMED']._serialized_end=4615
+  _globals['_ORDERREFUSED']._serialized_start=4618
+  _globals['_ORDERREFUSED']._serialized_end=4797
+  _globals['_ORDERCANCELLATIONREQUESTED']._serialized_start=4799
+  _globals['_ORDERCANCELLATIONREQUESTED']._serialized_end=4910
+  _globals['_ORDERCANCELLED']._serialized_start=4913
+  _globals['_ORDERCANCELLED']._serialized_end=5084
+  _globals['_ORDERITEMSRETURNED']._serialized_start=5087
+  _globals['_ORDERITEMSRETURNED']._serialized_end=5224
+  _globals['_RETURNREQUESTED']._serialized_start=5226
+  _globals['_RETURNREQUESTED']._serialized_end=5288
+  _globals['_RETURNCOMPLETED']._serialized_start=5291
+  _globals['_RETURNCOMPLETED']._serialized_end=5462
+  _globals['_ORDERSERVICE']._serialized_start=5465
+  _globals['_ORDERSERVICE']._serialized_end=6655
 # @@protoc_insertion_point(module_scope)

@@ -28,9 +28,10 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from google.type import postal_address_pb2 as google_dot_type_dot_postal__address__pb2
+from mercato.policy.v1 import policy_pb2 as mercato_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mercato/shipping/v1/shipping.proto\x12\x13mercato.shipping.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a google/type/postal_address.proto\"\xe9\x03\n\x08Shipment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.mercato.shipping.v1.Shipment.State\x12\r\n\x05order\x18\x03 \x01(\t\x12\x0e\n\x06pieces\x18\x04 \x01(\x03\x12\x30\n\x07\x61\x64\x64ress\x18\x05 \x01(\x0b\x32\x1a.google.type.PostalAddressB\x03\x80\x01\x01\x12\x17\n\x0ftracking_number\x18\x06 \x01(\t\x12;\n\x0ftracking_events\x18\x07 \x03(\x0b\x32\".mercato.shipping.v1.TrackingEvent\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_BOOKED\x10\x01\x12\x14\n\x10STATE_DISPATCHED\x10\x02\x12\x13\n\x0fSTATE_DELIVERED\x10\x03\x12\x13\n\x0fSTATE_CANCELLED\x10\x04\x12\x12\n\x0eSTATE_RECALLED\x10\x05:<\xea\x41\x39\n!shipping.mercato.example/Shipment\x12\x14shipments/{shipment}\"\x88\x01\n\rTrackingEvent\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.mercato.shipping.v1.Shipment.State\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x01\n\x14QuoteCarriageRequest\x12&\n\x0bregion_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x1d\n\x06pieces\x18\x02 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x12(\n\rcurrency_code\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\":\n\x15QuoteCarriageResponse\x12!\n\x05price\x18\x01 \x01(\x0b\x32\x12.google.type.Money\"\xf1\x01\n\x13\x42ookShipmentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x31\n\x0bshipment_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x32\n\x05order\x18\x03 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\x12\x1d\n\x06pieces\x18\x04 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x12\x36\n\x07\x61\x64\x64ress\x18\x05 \x01(\x0b\x32\x1a.google.type.PostalAddressB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\"G\n\x14\x42ookShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"k\n\x15\x43\x61ncelShipmentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^shipments/[A-Za-z0-9_-]{1,64}$\"I\n\x16\x43\x61ncelShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"\xc9\x01\n\x14TrackShipmentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^shipments/[A-Za-z0-9_-]{1,64}$\x12>\n\x05state\x18\x03 \x01(\x0e\x32#.mercato.shipping.v1.Shipment.StateB\n\xbaH\x07\x82\x01\x04\x18\x02\x18\x03\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"H\n\x15TrackShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"J\n\x12GetShipmentRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^shipments/[A-Za-z0-9_-]{1,64}$\"F\n\x13GetShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"P\n\x14ListShipmentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"b\n\x15ListShipmentsResponse\x12\x30\n\tshipments\x18\x01 \x03(\x0b\x32\x1d.mercato.shipping.v1.Shipment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x0eShipmentBooked\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"3\n\x11ShipmentCancelled\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08recalled\x18\x02 \x01(\x08\"[\n\x0fShipmentTracked\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x0etracking_event\x18\x02 \x01(\x0b\x32\".mercato.shipping.v1.TrackingEvent2\xd3\x06\n\x0fShippingService\x12\x85\x01\n\rQuoteCarriage\x12).mercato.shipping.v1.QuoteCarriageRequest\x1a*.mercato.shipping.v1.QuoteCarriageResponse\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/carriage:quote\x12\x80\x01\n\x0c\x42ookShipment\x12(.mercato.shipping.v1.BookShipmentRequest\x1a).mercato.shipping.v1.BookShipmentResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12\"\r/v1/shipments:\x01*\x12\x96\x01\n\x0e\x43\x61ncelShipment\x12*.mercato.shipping.v1.CancelShipmentRequest\x1a+.mercato.shipping.v1.CancelShipmentResponse\"+\x90\x02\x02\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{name=shipments/*}:cancel:\x01*\x12\x92\x01\n\rTrackShipment\x12).mercato.shipping.v1.TrackShipmentRequest\x1a*.mercato.shipping.v1.TrackShipmentResponse\"*\x90\x02\x02\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=shipments/*}:track:\x01*\x12\x83\x01\n\x0bGetShipment\x12\'.mercato.shipping.v1.GetShipmentRequest\x1a(.mercato.shipping.v1.GetShipmentResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=shipments/*}\x12\x80\x01\n\rListShipments\x12).mercato.shipping.v1.ListShipmentsRequest\x1a*.mercato.shipping.v1.ListShipmentsResponse\"\x18\x90\x02\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/shipmentsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mercato/shipping/v1/shipping.proto\x12\x13mercato.shipping.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a google/type/postal_address.proto\x1a\x1emercato/policy/v1/policy.proto\"\xe9\x03\n\x08Shipment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.mercato.shipping.v1.Shipment.State\x12\r\n\x05order\x18\x03 \x01(\t\x12\x0e\n\x06pieces\x18\x04 \x01(\x03\x12\x30\n\x07\x61\x64\x64ress\x18\x05 \x01(\x0b\x32\x1a.google.type.PostalAddressB\x03\x80\x01\x01\x12\x17\n\x0ftracking_number\x18\x06 \x01(\t\x12;\n\x0ftracking_events\x18\x07 \x03(\x0b\x32\".mercato.shipping.v1.TrackingEvent\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_BOOKED\x10\x01\x12\x14\n\x10STATE_DISPATCHED\x10\x02\x12\x13\n\x0fSTATE_DELIVERED\x10\x03\x12\x13\n\x0fSTATE_CANCELLED\x10\x04\x12\x12\n\x0eSTATE_RECALLED\x10\x05:<\xea\x41\x39\n!shipping.mercato.example/Shipment\x12\x14shipments/{shipment}\"\x88\x01\n\rTrackingEvent\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.mercato.shipping.v1.Shipment.State\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x01\n\x14QuoteCarriageRequest\x12&\n\x0bregion_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x1d\n\x06pieces\x18\x02 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x12(\n\rcurrency_code\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\":\n\x15QuoteCarriageResponse\x12!\n\x05price\x18\x01 \x01(\x0b\x32\x12.google.type.Money\"\xf1\x01\n\x13\x42ookShipmentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x31\n\x0bshipment_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x32\n\x05order\x18\x03 \x01(\tB#\xbaH r\x1e\x32\x1c^orders/[A-Za-z0-9_-]{1,64}$\x12\x1d\n\x06pieces\x18\x04 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x12\x36\n\x07\x61\x64\x64ress\x18\x05 \x01(\x0b\x32\x1a.google.type.PostalAddressB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\"G\n\x14\x42ookShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"k\n\x15\x43\x61ncelShipmentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^shipments/[A-Za-z0-9_-]{1,64}$\"I\n\x16\x43\x61ncelShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"\xc9\x01\n\x14TrackShipmentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^shipments/[A-Za-z0-9_-]{1,64}$\x12>\n\x05state\x18\x03 \x01(\x0e\x32#.mercato.shipping.v1.Shipment.StateB\n\xbaH\x07\x82\x01\x04\x18\x02\x18\x03\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"H\n\x15TrackShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"J\n\x12GetShipmentRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^shipments/[A-Za-z0-9_-]{1,64}$\"F\n\x13GetShipmentResponse\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"P\n\x14ListShipmentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"b\n\x15ListShipmentsResponse\x12\x30\n\tshipments\x18\x01 \x03(\x0b\x32\x1d.mercato.shipping.v1.Shipment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x0eShipmentBooked\x12/\n\x08shipment\x18\x01 \x01(\x0b\x32\x1d.mercato.shipping.v1.Shipment\"3\n\x11ShipmentCancelled\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08recalled\x18\x02 \x01(\x08\"[\n\x0fShipmentTracked\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x0etracking_event\x18\x02 \x01(\x0b\x32\".mercato.shipping.v1.TrackingEvent2\xe0\x06\n\x0fShippingService\x12\x92\x01\n\rQuoteCarriage\x12).mercato.shipping.v1.QuoteCarriageRequest\x1a*.mercato.shipping.v1.QuoteCarriageResponse\"*\x90\x02\x01\xca\xf3\x18\t\x12\x07\x12\x05\x10\x80\xc2\xd7/\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/carriage:quote\x12\x80\x01\n\x0c\x42ookShipment\x12(.mercato.shipping.v1.BookShipmentRequest\x1a).mercato.shipping.v1.BookShipmentResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12\"\r/v1/shipments:\x01*\x12\x96\x01\n\x0e\x43\x61ncelShipment\x12*.mercato.shipping.v1.CancelShipmentRequest\x1a+.mercato.shipping.v1.CancelShipmentResponse\"+\x90\x02\x02\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{name=shipments/*}:cancel:\x01*\x12\x92\x01\n\rTrackShipment\x12).mercato.shipping.v1.TrackShipmentRequest\x1a*.mercato.shipping.v1.TrackShipmentResponse\"*\x90\x02\x02\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=shipments/*}:track:\x01*\x12\x83\x01\n\x0bGetShipment\x12\'.mercato.shipping.v1.GetShipmentRequest\x1a(.mercato.shipping.v1.GetShipmentResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=shipments/*}\x12\x80\x01\n\rListShipments\x12).mercato.shipping.v1.ListShipmentsRequest\x1a*.mercato.shipping.v1.ListShipmentsResponse\"\x18\x90\x02\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/shipmentsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -76,7 +77,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSHIPMENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTSHIPMENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_SHIPPINGSERVICE'].methods_by_name['QuoteCarriage']._loaded_options = None
-  _globals['_SHIPPINGSERVICE'].methods_by_name['QuoteCarriage']._serialized_options = b'\220\002\001\202\323\344\223\002\024\022\022/v1/carriage:quote'
+  _globals['_SHIPPINGSERVICE'].methods_by_name['QuoteCarriage']._serialized_options = b'\220\002\001\312\363\030\t\022\007\022\005\020\200\302\327/\202\323\344\223\002\024\022\022/v1/carriage:quote'
   _globals['_SHIPPINGSERVICE'].methods_by_name['BookShipment']._loaded_options = None
   _globals['_SHIPPINGSERVICE'].methods_by_name['BookShipment']._serialized_options = b'\220\002\002\202\323\344\223\002\022\"\r/v1/shipments:\001*'
   _globals['_SHIPPINGSERVICE'].methods_by_name['CancelShipment']._loaded_options = None
@@ -87,42 +88,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHIPPINGSERVICE'].methods_by_name['GetShipment']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/v1/{name=shipments/*}'
   _globals['_SHIPPINGSERVICE'].methods_by_name['ListShipments']._loaded_options = None
   _globals['_SHIPPINGSERVICE'].methods_by_name['ListShipments']._serialized_options = b'\220\002\001\202\323\344\223\002\017\022\r/v1/shipments'
-  _globals['_SHIPMENT']._serialized_start=238
-  _globals['_SHIPMENT']._serialized_end=727
-  _globals['_SHIPMENT_STATE']._serialized_start=533
-  _globals['_SHIPMENT_STATE']._serialized_end=665
-  _globals['_TRACKINGEVENT']._serialized_start=730
-  _globals['_TRACKINGEVENT']._serialized_end=866
-  _globals['_QUOTECARRIAGEREQUEST']._serialized_start=869
-  _globals['_QUOTECARRIAGEREQUEST']._serialized_end=1004
-  _globals['_QUOTECARRIAGERESPONSE']._serialized_start=1006
-  _globals['_QUOTECARRIAGERESPONSE']._serialized_end=1064
-  _globals['_BOOKSHIPMENTREQUEST']._serialized_start=1067
-  _globals['_BOOKSHIPMENTREQUEST']._serialized_end=1308
-  _globals['_BOOKSHIPMENTRESPONSE']._serialized_start=1310
-  _globals['_BOOKSHIPMENTRESPONSE']._serialized_end=1381
-  _globals['_CANCELSHIPMENTREQUEST']._serialized_start=1383
-  _globals['_CANCELSHIPMENTREQUEST']._serialized_end=1490
-  _globals['_CANCELSHIPMENTRESPONSE']._serialized_start=1492
-  _globals['_CANCELSHIPMENTRESPONSE']._serialized_end=1565
-  _globals['_TRACKSHIPMENTREQUEST']._serialized_start=1568
-  _globals['_TRACKSHIPMENTREQUEST']._serialized_end=1769
-  _globals['_TRACKSHIPMENTRESPONSE']._serialized_start=1771
-  _globals['_TRACKSHIPMENTRESPONSE']._serialized_end=1843
-  _globals['_GETSHIPMENTREQUEST']._serialized_start=1845
-  _globals['_GETSHIPMENTREQUEST']._serialized_end=1919
-  _globals['_GETSHIPMENTRESPONSE']._serialized_start=1921
-  _globals['_GETSHIPMENTRESPONSE']._serialized_end=1991
-  _globals['_LISTSHIPMENTSREQUEST']._serialized_start=1993
-  _globals['_LISTSHIPMENTSREQUEST']._serialized_end=2073
-  _globals['_LISTSHIPMENTSRESPONSE']._serialized_start=2075
-  _globals['_LISTSHIPMENTSRESPONSE']._serialized_end=2173
-  _globals['_SHIPMENTBOOKED']._serialized_start=2175
-  _globals['_SHIPMENTBOOKED']._serialized_end=2240
-  _globals['_SHIPMENTCANCELLED']._serialized_start=2242
-  _globals['_SHIPMENTCANCELLED']._serialized_end=2293
-  _globals['_SHIPMENTTRACKED']._serialized_start=2295
-  _globals['_SHIPMENTTRACKED']._serialized_end=2386
-  _globals['_SHIPPINGSERVICE']._serialized_start=2389
-  _globals['_SHIPPINGSERVICE']._serialized_end=3240
+  _globals['_SHIPMENT']._serialized_start=270
+  _globals['_SHIPMENT']._serialized_end=759
+  _globals['_SHIPMENT_STATE']._serialized_start=565
+  _globals['_SHIPMENT_STATE']._serialized_end=697
+  _globals['_TRACKINGEVENT']._serialized_start=762
+  _globals['_TRACKINGEVENT']._serialized_end=898
+  _globals['_QUOTECARRIAGEREQUEST']._serialized_start=901
+  _globals['_QUOTECARRIAGEREQUEST']._serialized_end=1036
+  _globals['_QUOTECARRIAGERESPONSE']._serialized_start=1038
+  _globals['_QUOTECARRIAGERESPONSE']._serialized_end=1096
+  _globals['_BOOKSHIPMENTREQUEST']._serialized_start=1099
+  _globals['_BOOKSHIPMENTREQUEST']._serialized_end=1340
+  _globals['_BOOKSHIPMENTRESPONSE']._serialized_start=1342
+  _globals['_BOOKSHIPMENTRESPONSE']._serialized_end=1413
+  _globals['_CANCELSHIPMENTREQUEST']._serialized_start=1415
+  _globals['_CANCELSHIPMENTREQUEST']._serialized_end=1522
+  _globals['_CANCELSHIPMENTRESPONSE']._serialized_start=1524
+  _globals['_CANCELSHIPMENTRESPONSE']._serialized_end=1597
+  _globals['_TRACKSHIPMENTREQUEST']._serialized_start=1600
+  _globals['_TRACKSHIPMENTREQUEST']._serialized_end=1801
+  _globals['_TRACKSHIPMENTRESPONSE']._serialized_start=1803
+  _globals['_TRACKSHIPMENTRESPONSE']._serialized_end=1875
+  _globals['_GETSHIPMENTREQUEST']._serialized_start=1877
+  _globals['_GETSHIPMENTREQUEST']._serialized_end=1951
+  _globals['_GETSHIPMENTRESPONSE']._serialized_start=1953
+  _globals['_GETSHIPMENTRESPONSE']._serialized_end=2023
+  _globals['_LISTSHIPMENTSREQUEST']._serialized_start=2025
+  _globals['_LISTSHIPMENTSREQUEST']._serialized_end=2105
+  _globals['_LISTSHIPMENTSRESPONSE']._serialized_start=2107
+  _globals['_LISTSHIPMENTSRESPONSE']._serialized_end=2205
+  _globals['_SHIPMENTBOOKED']._serialized_start=2207
+  _globals['_SHIPMENTBOOKED']._serialized_end=2272
+  _globals['_SHIPMENTCANCELLED']._serialized_start=2274
+  _globals['_SHIPMENTCANCELLED']._serialized_end=2325
+  _globals['_SHIPMENTTRACKED']._serialized_start=2327
+  _globals['_SHIPMENTTRACKED']._serialized_end=2418
+  _globals['_SHIPPINGSERVICE']._serialized_start=2421
+  _globals['_SHIPPINGSERVICE']._serialized_end=3285
 # @@protoc_insertion_point(module_scope)
