@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
-from mercato.operations.v1 import operations_pb2
 
 from chassis.bus import Bus
 from chassis.channels import Channel, open_channel
@@ -22,11 +22,13 @@ from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.idempotency import Requests
 from chassis.inprocess import Exchange
+from chassis.instance import INSTANCE, Instance
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
-from chassis.operations import Operations
+from chassis.operations import OPERATIONS, Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
+from chassis.readiness import DatabaseLook, Readiness, bus_look
 from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
@@ -35,8 +37,9 @@ from chassis.sagas import Sagas
 from chassis.server import MAX_REQUEST_BYTES, Server
 from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
-from chassis.telemetry.logs import log_as
-from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.export import Exporter
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.waiting import Waiting
 
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
@@ -54,9 +57,12 @@ class App:
         stack: AsyncExitStack,
         clock: Clock | None = None,
         exchange: Exchange | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.settings = settings
+        self.telemetry = (telemetry or Telemetry(settings)).tell()
         self.clock: Clock = clock or SystemClock()
+        self.readiness = Readiness(self.clock)
         self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
         self.database: Database
         self.bus: Bus
@@ -78,6 +84,7 @@ class App:
         await migrate(self.database, migrations)
         self.requests = Requests(self.database, self.clock)
         self._has_database = True
+        self.readiness.add("database", await self._stack.enter_async_context(DatabaseLook(self.settings.database_url)))
         self.background(self._prune)
         return self.database
 
@@ -86,6 +93,7 @@ class App:
         self.bus = await self._stack.enter_async_context(NatsBus(self.settings.nats_url, self.settings.instance))
         self.outbox = Outbox(self.database, self.bus, self.clock, self.settings.service)
         self.background(self.outbox.run)
+        self.readiness.add("bus", bus_look(self.bus), optional=True)
         return self.bus
 
     def client(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub]) -> Stub:
@@ -115,11 +123,13 @@ class App:
 
     async def start(self) -> Server:
         """Start the background work, then serve, until the stack is closed."""
-        if self._has_database:
-            operations = Operations(self.database, self.consumer, self.sagas)
-            self.serve(operations_pb2.DESCRIPTOR.services_by_name["OperationsService"], operations)
+        database = self.database if self._has_database else None
+        self.serve(OPERATIONS, Operations(self.settings.service, database, self.consumer, self.sagas))
+        self.serve(INSTANCE, Instance(self.settings, self.readiness))
+        if database:
+            self.background(Waiting(database, self.clock, self.consumer, self.sagas).run)
         requests = self.requests if self._has_database else None
-        server = Server(self.settings, self.clock, requests, self._max_request_bytes)
+        server = Server(self.settings, self.clock, requests, self.telemetry.sampler, self._max_request_bytes)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
         await self._stack.enter_async_context(self._working)
@@ -132,6 +142,10 @@ class App:
         await self._serving.enter_async_context(server)
         registration.begin(server)
         self._serving.callback(registration.drain)
+        if self.settings.mesh:
+            self.readiness.add("mesh", registration.look, optional=True)
+        looking = asyncio.create_task(endless(partial(self.readiness.run, server.tell, registration.tell)))
+        self._working.push_async_callback(cancel, [looking])
         return server
 
     async def drain(self) -> None:
@@ -180,22 +194,27 @@ def run_together(process: Settings, hosted: Sequence[tuple[Settings, Compose]]) 
     exchange = Exchange(settings.service for settings, _ in hosted)
     phases = asyncio.Barrier(len(hosted))
 
-    async def live(ended: asyncio.Event) -> None:
+    async def live(ended: asyncio.Event, exporters: Sequence[Exporter]) -> None:
         async with asyncio.TaskGroup() as instances:
             for settings, compose in hosted:
-                instances.create_task(_live(settings, compose, exchange, ended, phases))
+                telemetry = Telemetry(settings, exporters)
+                instances.create_task(_live(settings, compose, exchange, telemetry, ended, phases))
 
     run_process(process, live)
 
 
 async def _live(
-    settings: Settings, compose: Compose, exchange: Exchange, ended: asyncio.Event, phases: asyncio.Barrier
+    settings: Settings,
+    compose: Compose,
+    exchange: Exchange,
+    telemetry: Telemetry,
+    ended: asyncio.Event,
+    phases: asyncio.Barrier,
 ) -> None:
     """Run one instance in this task; it ends in step with the others, so that no last call meets a closed door."""
-    log_as(settings)
-    configure_tracing(settings)
+    telemetry.tell()
     async with AsyncExitStack() as stack:
-        app = await _started(_start_when_ready(settings, compose, exchange, stack), ended)
+        app = await _started(_start_when_ready(settings, compose, exchange, telemetry, stack), ended)
         await ended.wait()
         if app:
             await app.drain()
@@ -216,12 +235,14 @@ async def _started(starting: Coroutine[Any, Any, App], ended: asyncio.Event) -> 
     return None
 
 
-async def _start_when_ready(settings: Settings, compose: Compose, exchange: Exchange, stack: AsyncExitStack) -> App:
+async def _start_when_ready(
+    settings: Settings, compose: Compose, exchange: Exchange, telemetry: Telemetry, stack: AsyncExitStack
+) -> App:
     """Start; wait for the database and the bus when they are not there yet."""
     while True:
         async with AsyncExitStack() as attempt:
             try:
-                app = App(settings, attempt, exchange=exchange)
+                app = App(settings, attempt, exchange=exchange, telemetry=telemetry)
                 await compose(app)
                 await app.start()
             except Unavailable as error:

@@ -63,6 +63,15 @@ class Bus(Protocol):
         """
         ...
 
+    async def pending(self, group: str) -> int:
+        """Return how many events wait for a group; Unavailable."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker now."""
+        ...
+
     @property
     def incarnation(self) -> int:
         """Grows whenever the connection was lost and made anew: what the broker was told last may be lost."""

@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, PubAck, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from chassis.bus import Delivery, Event
 from chassis.errors import Unavailable
@@ -96,6 +96,11 @@ class NatsBus:
         await self._client.close()
 
     @property
+    def connected(self) -> bool:
+        """See Bus.connected."""
+        return self._client.is_connected
+
+    @property
     def incarnation(self) -> int:
         """See Bus.incarnation."""
         return self._incarnation
@@ -131,6 +136,16 @@ class NatsBus:
             except NatsError as error:
                 _log.warning("the bus is away", extra={"error": repr(error)})
                 await asyncio.sleep(RETRY_S)
+
+    async def pending(self, group: str) -> int:
+        """See Bus.pending."""
+        try:
+            info = await self._stream.consumer_info(STREAM, group)
+        except NotFoundError:  # it is made when the group begins to listen
+            return 0
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailable from error
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
     @asynccontextmanager
     async def follow(self, types: Sequence[str]) -> AsyncIterator[AsyncIterator[Event]]:

@@ -21,11 +21,14 @@ from chassis.idempotency import Requests
 from chassis.limits import Calls, Limit
 from chassis.orca import LOAD, LoadReports
 from chassis.settings import Settings
+from chassis.telemetry.sampling import Sampler
 from chassis.xds import CLIENT_STATUS, client_status_handler
 
 MAX_REQUEST_BYTES = 1024**2
 """A request is read and checked in one go, which everybody else waits for."""
 MAX_RESPONSE_BYTES = 4 * 1024**2
+LIVE = "live"
+"""The name under which health is SERVING for as long as the process runs: for who would end it where it is not."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +41,13 @@ class Server:
         settings: Settings,
         clock: Clock,
         requests: Requests | None = None,
+        sampler: Sampler | None = None,
         max_request_bytes: int = MAX_REQUEST_BYTES,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._requests = requests
+        self.sampler = sampler or Sampler(0.0)
         self.calls = Calls(settings.max_concurrent_calls)
         self.streams = Limit(settings.max_concurrent_calls, "streams")
         self.load = LoadReports(self.calls)
@@ -68,7 +73,7 @@ class Server:
                 getattr(servicer, method.name),
                 self.calls,
                 self.streams,
-                self._settings.trace_ratio,
+                self.sampler,
                 self._requests,
             )
             for method in service.methods
@@ -86,10 +91,16 @@ class Server:
         self.port = self.grpc.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
         await self.grpc.start()
         self._watching = asyncio.create_task(self._backlog.watch())
-        for name in ("", *self._names):
-            await self._health.set(name, HealthCheckResponse.SERVING)
+        await self._health.set(LIVE, HealthCheckResponse.SERVING)
+        await self.tell("")
         _log.info("serving", extra={"port": self.port})
         return self
+
+    async def tell(self, problem: str) -> None:
+        """Say by the health service that it takes no calls, as there is a problem, or that it takes them again."""
+        status = HealthCheckResponse.NOT_SERVING if problem else HealthCheckResponse.SERVING
+        for name in ("", *self._names):
+            await self._health.set(name, status)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -107,9 +118,13 @@ class Server:
 
 
 class _Health(health.aio.HealthServicer):
-    """Knows how many watch it."""
+    """Knows how many watch it, and that a process that ends is alive."""
 
     streams = 0
+
+    async def enter_graceful_shutdown(self) -> None:
+        await super().enter_graceful_shutdown()
+        await self._set(LIVE, HealthCheckResponse.SERVING)  # type: ignore[attr-defined] # not in the published types
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
         self.streams += 1
