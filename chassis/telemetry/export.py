@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import grpc
-from google.protobuf.message import Message
 from opentelemetry.sdk.trace import ReadableSpan
 
 from chassis.tasks import cancel
@@ -150,7 +149,7 @@ class Exporter:
 
 def _export(channel: grpc.aio.Channel, service: str) -> Callable[..., Any]:
     path = f"/opentelemetry.proto.collector.{service}/Export"
-    return channel.unary_unary(path, request_serializer=Message.SerializeToString)
+    return channel.unary_unary(path, request_serializer=lambda message: message.SerializeToString())
 
 
 @asynccontextmanager

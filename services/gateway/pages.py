@@ -74,6 +74,11 @@ class Page:
     policy: str = _POLICY
     """What a browser may load for it: https://www.w3.org/TR/CSP3/."""
 
+    @property
+    def route(self) -> str:
+        """What it belongs to, of which there are few: `/console`."""
+        return f"/{self.path.split('/')[1]}"
+
     def response(self, method: str, headers: Mapping[str, str]) -> Response:
         """Answer a request for it; MethodNotAllowed for anything but reading."""
         if method not in (hdrs.METH_GET, hdrs.METH_HEAD):

@@ -36,16 +36,30 @@ export function links({ mesh, traffic }) {
   const add = (kind, from, to, more) => {
     if (from !== to) found.set(`${kind}/${from}/${to}`, { key: `${kind}/${from}/${to}`, kind, from, to, ...more });
   };
-  for (const client of mesh?.clients ?? []) {
-    const from = client.name.split("/")[0];
-    const known = mesh.services?.some((each) => each.service === from);
-    const names = (client.configs ?? []).find((config) => config.type === "Listener")?.names ?? [];
-    if (known) for (const to of names) add("edge", from, to, {});
-  }
+  for (const [from, to] of askedFor(mesh)) add("edge", from, to, {});
   for (const edge of traffic?.edges ?? []) add("edge", edge.caller, edge.callee, { edge });
   for (const stream of traffic?.streams ?? []) add("stream", stream.producer, stream.consumer, { stream });
   return found;
 }
+
+/**
+ * Return who may call whom, `[from, to]`: whom the clients of the mesh ask for. What most of them ask for is left out: it
+ * is where all report to, and its wires would hide the others.
+ */
+function askedFor(mesh) {
+  const known = new Set((mesh?.services ?? []).map((each) => each.service));
+  const asked = new Map();
+  for (const { name, configs = [] } of mesh?.clients ?? []) {
+    const from = name.split("/")[0];
+    const names = configs.find((config) => config.type === "Listener")?.names ?? [];
+    if (known.has(from)) asked.set(from, new Set([...(asked.get(from) ?? []), ...names]));
+  }
+  const pairs = [...asked].flatMap(([from, names]) => [...names].map((to) => [from, to]));
+  const askers = (name) => pairs.filter(([, to]) => to === name).length;
+  return pairs.filter(([, to]) => asked.size < FEW || askers(to) <= asked.size / 2);
+}
+
+const FEW = 4;
 
 /** Return the sum of a gauge over instances, whatever its attributes; those with a `part` in their name only. */
 export function gauge(instances, name, part = "") {

@@ -29,14 +29,14 @@ function sums(fleet, found) {
   const all = [...found.values()];
   const instances = all.flatMap((each) => each.instances);
   const entered = new Set([...links(fleet).values()].filter((link) => link.kind === "edge").map((link) => link.to));
-  const doors = all.filter((each) => !entered.has(each.name)).flatMap((each) => each.methods.map((one) => one.rates ?? {}));
-  const edges = (fleet.traffic?.edges ?? []).map((edge) => edge.rates ?? {});
-  const sum = (list, field) => list.reduce((total, one) => total + (one[field] ?? 0), 0);
+  const edges = fleet.traffic?.edges ?? [];
+  const [doors, within] = [edges.filter((edge) => !entered.has(edge.caller)), edges.filter((edge) => entered.has(edge.caller))];
+  const sum = (list, field) => list.reduce((total, { rates = {} }) => total + (rates[field] ?? 0), 0);
   return {
     requests: sum(doors, "callsPerSecond"),
-    calls: sum(edges, "callsPerSecond"),
+    calls: sum(within, "callsPerSecond"),
     faults: sum(edges, "faultsPerSecond"),
-    slowest: Math.max(0, ...doors.map((rates) => rates.p99S ?? 0)),
+    slowest: Math.max(0, ...doors.map(({ rates = {} }) => rates.p99S ?? 0)),
     waiting: gauge(instances, "mercato.outbox.unpublished") + gauge(instances, "mercato.consumer.pending"),
     live: gauge(instances, "mercato.saga.live") - gauge(instances, "mercato.saga.live", "=stuck"),
     stuck: gauge(instances, "mercato.saga.live", "=stuck"),

@@ -22,7 +22,7 @@ export function happened({ events, handled, consumers }) {
       event.trace && reference(event.trace),
     ],
   }));
-  const told = consumers.length ? `Those who handle events: ${consumers.join(", ")}` : "Nobody is known to handle events";
+  const told = consumers.length ? `asked who handled them: ${consumers.join(", ")}` : "nobody is known to handle events";
   return section("Events", h("small", {}, told), rows.length ? table("Events", COLUMNS, rows) : nothing("None."));
 }
 

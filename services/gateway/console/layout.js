@@ -1,8 +1,8 @@
 // Where the map's services stand and how its wires run: columns by who calls whom, as few crossings as a few sweeps
 // give, a port of its own for each wire. Pure: the same services and links lie the same way every time.
 
-export const CARD = 200;
-const LABEL = 168;
+export const CARD = 184;
+const LABEL = 150;
 const BETWEEN = 22;
 const PORT = 31;
 const LANE = 14;
@@ -10,8 +10,8 @@ const SWEEPS = 6;
 
 /**
  * Lay out. `nodes`: `[{ name, height }]`; `links`: `[{ key, from, to }]`; `width` in pixels.
- * Returns `{ height, columns, nodes: Map(name, { x, y, height }), wires: Map(key, { path, y }) }`; a wire's `y` is where it
- * comes in, from the top of its node.
+ * Returns `{ width, height, columns, nodes: Map(name, { x, y, height }), wires: Map(key, { path, y }) }`; a wire's `y` is where it
+ * comes in, from the top of its node. Where all does not fit, the width returned is more than the one asked for.
  */
 export function layout(nodes, links, width) {
   const rank = ranks(nodes, links);
@@ -26,10 +26,11 @@ export function layout(nodes, links, width) {
   }
   const chains = new Map(links.map((link) => [link.key, chain(link, items, rank, columns)]));
   order(columns);
-  const gap = Math.max(LABEL + 20, (width - count * CARD) / (count - 1));
+  const gap = Math.max(LABEL + 16, (width - count * CARD) / (count - 1));
   const height = place(columns, gap);
   ports(chains);
   return {
+    width: count * CARD + (count - 1) * gap,
     height,
     columns: columns.map((column) => column.filter((item) => item.name).map((item) => item.name)),
     nodes: new Map([...items].map(([name, { x, y, height: tall }]) => [name, { x, y, height: tall }])),

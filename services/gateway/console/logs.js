@@ -11,6 +11,8 @@ import { enumWord } from "./words.js";
 
 const LEVELS = { SEVERITY_DEBUG: "quiet", SEVERITY_INFO: "", SEVERITY_WARNING: "warn", SEVERITY_ERROR: "bad" };
 
+const SPARED = new Set(["logger", "request_id"]);
+
 export const logs = {
   title: () => "Logs",
 
@@ -21,7 +23,7 @@ export const logs = {
       readIntake(get),
       before?.known ?? readFleet(get).then((fleet) => [...services(fleet).keys()]),
     ]);
-    return { lines: found.logs ?? [], intake, known };
+    return { lines: (found.logs ?? []).filter((line) => !isOurs(line)), intake, known };
   },
 
   render({ lines, intake, known }, { place }) {
@@ -32,11 +34,15 @@ export const logs = {
         choice("service", place.query.service, [["", "all"], ...known.map((name) => [name, name])], (name) => refine(place, { service: name })),
         place.query.trace && h("a", { class: "chip", href: href("logs", "", { ...place.query, trace: "" }) }, `of one trace …${place.query.trace.slice(-8)}`, icon("unhealthy"), h("span", { class: "unseen" }, "show all")),
       ),
+      h("p", { class: "lead" }, "Newest first, without those that tell of this console itself."),
       lines.length ? h("ol", { class: "log" }, lines.map(line)) : nothing("No line is like that."),
       intakeLine(intake),
     ];
   },
 };
+
+/** Whether a line tells of this console, which asks every second. */
+const isOurs = ({ message = "", attributes = {} }) => attributes.caller === "console" || message.startsWith("GET /console");
 
 function line(one) {
   const tone = LEVELS[one.severity] ?? "";
@@ -45,9 +51,9 @@ function line(one) {
     { class: tone },
     h("time", { datetime: one.time }, clock(one.time)),
     h("span", { class: "level" }, enumWord(one.severity, "SEVERITY")),
-    service(one.instance || one.service),
+    service(one.service, one.instance || one.service),
     h("span", { class: "message" }, one.message),
-    h("span", { class: "rest" }, Object.entries(one.attributes ?? {}).map(([name, value]) => h("span", {}, h("small", {}, `${name} `), value))),
+    h("span", { class: "rest" }, Object.entries(one.attributes ?? {}).filter(([name]) => !SPARED.has(name)).map(([name, value]) => h("span", {}, h("small", {}, `${name} `), value))),
     one.trace && h("a", { href: href("traces", one.trace.split("/")[1], { span: one.spanId }) }, "trace"),
   );
 }

@@ -13,8 +13,8 @@ import { href } from "./router.js";
 import { lasting } from "./time.js";
 import { rate } from "./words.js";
 
-const NARROW = 1000;
 const ASIDE = 316;
+const BESIDE = 1000; // where details stand beside the map, as the style sheet has it
 const HEAD = 62;
 const ROW = 21;
 
@@ -48,10 +48,11 @@ function lacks({ mesh, traffic }) {
 }
 
 function drawn(data, chosen, width) {
-  const wide = width >= NARROW;
   const nodes = [...data.services.values()].map(({ name, instances }) => ({ name, height: HEAD + Math.max(1, instances.length) * ROW + 8 }));
   const known = [...data.links.values()].filter((link) => data.services.has(link.from) && data.services.has(link.to));
-  const plan = layout(nodes, known, width - ASIDE);
+  const room = width >= BESIDE ? width - ASIDE : width;
+  const plan = layout(nodes, known, room);
+  const wide = plan.width <= room;
   const cards = plan.columns.flat().map((name) => {
     const incoming = known.filter((link) => link.to === name);
     return card(data, data.services.get(name), incoming, plan, chosen, wide);
@@ -108,10 +109,11 @@ function card(data, service, incoming, plan, chosen, wide) {
   );
 }
 
-/** Calls a second: as the servers count them, else as the mesh hears. */
+/** Calls a second: as its servers count them, or as the mesh hears, which knows of gRPC only. */
 function calls(service) {
   const counted = service.methods.reduce((sum, { rates = {} }) => sum + (rates.callsPerSecond ?? 0), 0);
-  return rate(counted || service.instances.reduce((sum, one) => sum + (one.callsPerSecond ?? 0), 0));
+  const heard = service.instances.reduce((sum, one) => sum + (one.callsPerSecond ?? 0), 0);
+  return rate(service.methods.some((one) => one.method.includes(" ")) ? Math.max(counted, heard) : counted || heard);
 }
 
 function served(service) {

@@ -9,8 +9,8 @@ import { brief } from "./words.js";
 /** A word with a colour and a sign. Tone: good, warn, bad, busy or quiet. */
 export const badge = (tone, sign, word) => h("span", { class: `badge ${tone}` }, sign && icon(sign), word);
 
-/** A service by name, in its colour. */
-export const service = (name) => h("span", { class: "service", style: tint(name) }, name);
+/** A service in its colour, by its name or by that of an instance. */
+export const service = (name, text = name) => h("span", { class: "service", style: tint(name) }, text);
 
 /** The heading of a view; what follows stands at its right. */
 export const heading = (text, ...beside) => h("div", { class: "heading" }, h("h1", {}, text), ...beside);

@@ -1,9 +1,8 @@
 // An order's whole story on one page, from every service that took part in it.
 
-import { perhaps } from "./api.js";
 import { h } from "./dom.js";
 import { happened } from "./happened.js";
-import { money, times } from "./money.js";
+import { isZero, money, times } from "./money.js";
 import { orderState } from "./orders.js";
 import { badge, facts, heading, nothing, section, table } from "./parts.js";
 import { outcomes } from "./outcomes.js";
@@ -11,7 +10,7 @@ import { sagaSteps } from "./saga.js";
 import { readStory } from "./telling.js";
 import { between, moment, lasting } from "./time.js";
 import { brief, count, enumWord, grouped, id } from "./words.js";
-import { chosenTrace, traceSection } from "./trace.js";
+import { traceSection } from "./trace.js";
 
 const LIVE_MS = 1000;
 const SETTLED_MS = 5000;
@@ -50,14 +49,14 @@ function head(it) {
       { class: "head" },
       facts([
         ["total", h("b", {}, money(it.total))],
-        ["given back", it.refunded && money(it.refunded)],
+        ["given back", !isZero(it.refunded) && money(it.refunded)],
         ["customer", id(it.customer)],
         ["reference", it.reference],
         ["goes to", it.shippingAddress?.regionCode],
         ["placed", `${moment(it.placeTime)} UTC`],
         ["took", it.finalTime && lasting(between(it.placeTime, it.finalTime))],
         ["version", it.etag],
-      ]),
+      ].filter(([, value]) => value)),
     ),
   ];
 }
@@ -81,5 +80,5 @@ function goods({ lines = [], charges = [], total }) {
     ]),
     [h("b", {}, "total"), "", "", h("b", {}, money(total))],
   ];
-  return section("Goods", h("small", {}, count(lines.length, "line")), table("Goods", columns, rows));
+  return h("div", { class: "goods" }, section("Goods", h("small", {}, count(lines.length, "line")), table("Goods", columns, rows)));
 }

@@ -20,10 +20,10 @@ export const trace = {
         "p",
         { class: "lead" },
         `${moment(it.startTime)} UTC, ${lasting(milliseconds(it.duration))}, ${count(it.spanCount ?? 0, "span")}, ${count(it.errorCount ?? 0, "error")} · `,
-        (it.subjects ?? []).map((name) => [reference(name), " "]),
+        (it.subjects ?? []).filter((name) => name.startsWith("orders/")).map((name) => ["order ", reference(name), " · "]),
         h("a", { href: href("logs", "", { trace: it.name }) }, "its logs"),
       ),
-      h("p", { class: "services" }, (it.services ?? []).map(service)),
+      h("p", { class: "services" }, (it.services ?? []).map((name) => service(name))),
       h("section", { class: "panel" }, waterfall(it, tell)),
     ];
   },

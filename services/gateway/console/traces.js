@@ -9,7 +9,7 @@ import { href, refine } from "./router.js";
 import { clock, milliseconds, lasting } from "./time.js";
 import { enumWord, method } from "./words.js";
 
-const COLUMNS = [["began (UTC)"], ["what"], ["took", "number"], ["", "bar"], ["spans", "number"], ["errors", "number"], ["about"], ["kept"], ["services"]];
+const COLUMNS = [["began (UTC)"], ["what"], ["took", "number"], ["", "share"], ["spans", "number"], ["errors", "number"], ["about"], ["kept"], ["services"]];
 const DURATIONS = [["", "any"], ["0.050s", "50 ms"], ["0.250s", "250 ms"], ["1s", "1 s"], ["5s", "5 s"]];
 
 export const traces = {
@@ -41,6 +41,9 @@ export const traces = {
   },
 };
 
+/** What a trace is about: the order, where one is among what has its id. */
+const subject = (names) => reference(names.find((name) => name.startsWith("orders/")) ?? names[0]);
+
 function row(one, longest) {
   const ms = milliseconds(one.duration);
   const all = one.services ?? [];
@@ -53,9 +56,9 @@ function row(one, longest) {
       meter(ms / longest, one.errorCount ? "bad" : "busy", `${lasting(ms)} of ${lasting(longest)}`),
       one.spanCount ?? 0,
       one.errorCount ? h("b", { class: "bad" }, one.errorCount) : "0",
-      (one.subjects ?? []).slice(0, 2).map((name) => [reference(name), " "]),
+      subject(one.subjects ?? []),
       keepBadge(one.keep),
-      h("span", { class: "services" }, all.map(service)),
+      h("span", { class: "services" }, all.map((name) => service(name))),
     ],
   };
 }
