@@ -29,10 +29,15 @@ TIMEOUT_S = 60.0
 SPEED = 900
 """So many times as fast as it was a day is traded: nine hours in half a minute."""
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync"
-    " --disable-component-update"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-component-update",
+]
 
 
 @dataclass
@@ -63,11 +68,13 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plan]
     """The whole suite, every request traced, for all tests here."""
     home = tmp_path_factory.mktemp("fleet") / ".mercato"
     http_port, grpc_port = ports.free_block(2)
+
+    def plan() -> Plan:
+        return plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port)
+
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MERCATO_TRACE_RATIO", "1")
-        await lifecycle.up(
-            home, lambda: plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port), TIMEOUT_S
-        )
+        environment.setenv("MERCATO_TRACES_PER_SECOND", "1000")
+        await lifecycle.up(home, plan, TIMEOUT_S)
     yield Plan.load(home)
     lifecycle.down(home, TIMEOUT_S)
 
