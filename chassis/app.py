@@ -34,11 +34,12 @@ from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.saga import Saga
 from chassis.sagas import Sagas
-from chassis.server import Server
+from chassis.server import MAX_REQUEST_BYTES, Server
 from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
-from chassis.telemetry.logs import log_as
-from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.export import Exporter
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.waiting import Waiting
 
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
@@ -56,8 +57,10 @@ class App:
         stack: AsyncExitStack,
         clock: Clock | None = None,
         exchange: Exchange | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.settings = settings
+        self.telemetry = (telemetry or Telemetry(settings)).tell()
         self.clock: Clock = clock or SystemClock()
         self.readiness = Readiness(self.clock)
         self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
@@ -72,6 +75,7 @@ class App:
         self._working, self._serving = AsyncExitStack(), AsyncExitStack()
         self._has_database = False
         self._servicers: list[tuple[ServiceDescriptor, object]] = []
+        self._max_request_bytes = MAX_REQUEST_BYTES
         self._background: list[Work] = []
 
     async def open_database(self, migrations: Path) -> Database:
@@ -108,9 +112,10 @@ class App:
         self.consumer = Consumer(self.database, self.bus, self.clock, self.settings.service, handlers)
         self.background(self.consumer.run)
 
-    def serve(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Serve a service."""
+    def serve(self, service: ServiceDescriptor, servicer: object, max_request_bytes: int = MAX_REQUEST_BYTES) -> None:
+        """Serve a service. What its requests may be, those of all others on this port may be, too."""
         self._servicers.append((service, servicer))
+        self._max_request_bytes = max(self._max_request_bytes, max_request_bytes)
 
     def background(self, work: Work) -> None:
         """Do some work for as long as the instance serves. It may not end."""
@@ -121,7 +126,10 @@ class App:
         database = self.database if self._has_database else None
         self.serve(OPERATIONS, Operations(self.settings.service, database, self.consumer, self.sagas))
         self.serve(INSTANCE, Instance(self.settings, self.readiness))
-        server = Server(self.settings, self.clock, self.requests if self._has_database else None)
+        if database:
+            self.background(Waiting(database, self.clock, self.consumer, self.sagas).run)
+        requests = self.requests if self._has_database else None
+        server = Server(self.settings, self.clock, requests, self.telemetry.sampler, self._max_request_bytes)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
         await self._stack.enter_async_context(self._working)
@@ -186,22 +194,27 @@ def run_together(process: Settings, hosted: Sequence[tuple[Settings, Compose]]) 
     exchange = Exchange(settings.service for settings, _ in hosted)
     phases = asyncio.Barrier(len(hosted))
 
-    async def live(ended: asyncio.Event) -> None:
+    async def live(ended: asyncio.Event, exporters: Sequence[Exporter]) -> None:
         async with asyncio.TaskGroup() as instances:
             for settings, compose in hosted:
-                instances.create_task(_live(settings, compose, exchange, ended, phases))
+                telemetry = Telemetry(settings, exporters)
+                instances.create_task(_live(settings, compose, exchange, telemetry, ended, phases))
 
     run_process(process, live)
 
 
 async def _live(
-    settings: Settings, compose: Compose, exchange: Exchange, ended: asyncio.Event, phases: asyncio.Barrier
+    settings: Settings,
+    compose: Compose,
+    exchange: Exchange,
+    telemetry: Telemetry,
+    ended: asyncio.Event,
+    phases: asyncio.Barrier,
 ) -> None:
     """Run one instance in this task; it ends in step with the others, so that no last call meets a closed door."""
-    log_as(settings)
-    configure_tracing(settings)
+    telemetry.tell()
     async with AsyncExitStack() as stack:
-        app = await _started(_start_when_ready(settings, compose, exchange, stack), ended)
+        app = await _started(_start_when_ready(settings, compose, exchange, telemetry, stack), ended)
         await ended.wait()
         if app:
             await app.drain()
@@ -222,12 +235,14 @@ async def _started(starting: Coroutine[Any, Any, App], ended: asyncio.Event) -> 
     return None
 
 
-async def _start_when_ready(settings: Settings, compose: Compose, exchange: Exchange, stack: AsyncExitStack) -> App:
+async def _start_when_ready(
+    settings: Settings, compose: Compose, exchange: Exchange, telemetry: Telemetry, stack: AsyncExitStack
+) -> App:
     """Start; wait for the database and the bus when they are not there yet."""
     while True:
         async with AsyncExitStack() as attempt:
             try:
-                app = App(settings, attempt, exchange=exchange)
+                app = App(settings, attempt, exchange=exchange, telemetry=telemetry)
                 await compose(app)
                 await app.start()
             except Unavailable as error:

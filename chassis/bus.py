@@ -63,6 +63,10 @@ class Bus(Protocol):
         """
         ...
 
+    async def pending(self, group: str) -> int:
+        """Return how many events wait for a group; Unavailable."""
+        ...
+
     @property
     def connected(self) -> bool:
         """Whether there is a connection to the broker now."""

@@ -21,6 +21,7 @@ from chassis.idempotency import Requests
 from chassis.limits import Calls, Limit
 from chassis.orca import LOAD, LoadReports
 from chassis.settings import Settings
+from chassis.telemetry.sampling import Sampler
 from chassis.xds import CLIENT_STATUS, client_status_handler
 
 MAX_REQUEST_BYTES = 1024**2
@@ -35,10 +36,18 @@ _log = logging.getLogger(__name__)
 class Server:
     """Serves servicers until it is closed; then it says NOT_SERVING, ends streams, lets calls finish, and stops."""
 
-    def __init__(self, settings: Settings, clock: Clock, requests: Requests | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        requests: Requests | None = None,
+        sampler: Sampler | None = None,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._requests = requests
+        self.sampler = sampler or Sampler(0.0)
         self.calls = Calls(settings.max_concurrent_calls)
         self.streams = Limit(settings.max_concurrent_calls, "streams")
         self.load = LoadReports(self.calls)
@@ -47,7 +56,7 @@ class Server:
         self.grpc = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_receive_message_length", max_request_bytes),
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
             ]
         )
@@ -64,7 +73,7 @@ class Server:
                 getattr(servicer, method.name),
                 self.calls,
                 self.streams,
-                self._settings.trace_ratio,
+                self.sampler,
                 self._requests,
             )
             for method in service.methods
