@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
-from mercato.operations.v1 import operations_pb2
 
 from chassis.bus import Bus
 from chassis.channels import Channel, open_channel
@@ -24,7 +23,7 @@ from chassis.idempotency import Requests
 from chassis.inprocess import Exchange
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
-from chassis.operations import Operations
+from chassis.operations import OPERATIONS, Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
 from chassis.registration import Registration
@@ -35,8 +34,8 @@ from chassis.sagas import Sagas
 from chassis.server import Server
 from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
-from chassis.telemetry.logs import log_as
-from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.export import Exporter
+from chassis.telemetry.instance import Telemetry
 
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
@@ -54,8 +53,10 @@ class App:
         stack: AsyncExitStack,
         clock: Clock | None = None,
         exchange: Exchange | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.settings = settings
+        self.telemetry = (telemetry or Telemetry(settings)).tell()
         self.clock: Clock = clock or SystemClock()
         self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
         self.database: Database
@@ -113,10 +114,10 @@ class App:
 
     async def start(self) -> Server:
         """Start the background work, then serve, until the stack is closed."""
-        if self._has_database:
-            operations = Operations(self.database, self.consumer, self.sagas)
-            self.serve(operations_pb2.DESCRIPTOR.services_by_name["OperationsService"], operations)
-        server = Server(self.settings, self.clock, self.requests if self._has_database else None)
+        database = self.database if self._has_database else None
+        self.serve(OPERATIONS, Operations(self.settings.service, database, self.consumer, self.sagas))
+        requests = self.requests if self._has_database else None
+        server = Server(self.settings, self.clock, requests, self.telemetry.sampler)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
         await self._stack.enter_async_context(self._working)
@@ -177,22 +178,27 @@ def run_together(process: Settings, hosted: Sequence[tuple[Settings, Compose]]) 
     exchange = Exchange(settings.service for settings, _ in hosted)
     phases = asyncio.Barrier(len(hosted))
 
-    async def live(ended: asyncio.Event) -> None:
+    async def live(ended: asyncio.Event, exporters: Sequence[Exporter]) -> None:
         async with asyncio.TaskGroup() as instances:
             for settings, compose in hosted:
-                instances.create_task(_live(settings, compose, exchange, ended, phases))
+                telemetry = Telemetry(settings, exporters)
+                instances.create_task(_live(settings, compose, exchange, telemetry, ended, phases))
 
     run_process(process, live)
 
 
 async def _live(
-    settings: Settings, compose: Compose, exchange: Exchange, ended: asyncio.Event, phases: asyncio.Barrier
+    settings: Settings,
+    compose: Compose,
+    exchange: Exchange,
+    telemetry: Telemetry,
+    ended: asyncio.Event,
+    phases: asyncio.Barrier,
 ) -> None:
     """Run one instance in this task; it ends in step with the others, so that no last call meets a closed door."""
-    log_as(settings)
-    configure_tracing(settings)
+    telemetry.tell()
     async with AsyncExitStack() as stack:
-        app = await _started(_start_when_ready(settings, compose, exchange, stack), ended)
+        app = await _started(_start_when_ready(settings, compose, exchange, telemetry, stack), ended)
         await ended.wait()
         if app:
             await app.drain()
@@ -213,12 +219,14 @@ async def _started(starting: Coroutine[Any, Any, App], ended: asyncio.Event) -> 
     return None
 
 
-async def _start_when_ready(settings: Settings, compose: Compose, exchange: Exchange, stack: AsyncExitStack) -> App:
+async def _start_when_ready(
+    settings: Settings, compose: Compose, exchange: Exchange, telemetry: Telemetry, stack: AsyncExitStack
+) -> App:
     """Start; wait for the database and the bus when they are not there yet."""
     while True:
         async with AsyncExitStack() as attempt:
             try:
-                app = App(settings, attempt, exchange=exchange)
+                app = App(settings, attempt, exchange=exchange, telemetry=telemetry)
                 await compose(app)
                 await app.start()
             except Unavailable as error:

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc.aio import ClientCallDetails, Metadata
-from prometheus_client import Histogram
 
 from chassis.call import current_call
 from chassis.errors import DeadlineExceeded, MercatoError
@@ -26,19 +25,12 @@ from chassis.inprocess import InProcessChannel
 from chassis.policy import Policy
 from chassis.resilience.channel import ResilientChannel
 from chassis.status import CODES, from_rpc_error
+from chassis.telemetry.rpc import ClientCalls
 from chassis.telemetry.spans import client_interceptors, parent
 from chassis.telemetry.trace import Trace
 
 Stub = TypeVar("Stub")
 Messages = AsyncIterable[Any] | Iterable[Any]
-
-_seconds = Histogram(
-    "mercato_client_call_seconds",
-    "Time calls to other services took, by their end.",
-    ("method", "code"),
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-
 
 _BALANCED = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 
@@ -72,7 +64,7 @@ class Channel:
         self._caller = caller
         self._policies = {policy.path: policy for service in services for policy in map(Policy.of, service.methods)}
         self._intercept = client_interceptors()
-        self._observe_s: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._calls = ClientCalls(caller)
 
     def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with one request and one answer."""
@@ -106,7 +98,7 @@ class Channel:
             code = CODES[error.code].name
             raise
         finally:
-            self._finish(path, code, perf_counter() - started)
+            self._calls.observe(path, code, perf_counter() - started, trace)
 
     async def _collected(
         self,
@@ -139,7 +131,7 @@ class Channel:
             code = error.code().name
             raise from_rpc_error(error) from None
         finally:
-            self._finish(path, code, perf_counter() - started)
+            self._calls.observe(path, code, perf_counter() - started, trace)
 
     def _start(self, kind: str, path: str, multicallable: Any, request: Any, timeout_s: float, trace: Trace) -> Any:
         metadata = ((CALLER, self._caller), (TRACEPARENT, trace.traceparent))
@@ -171,11 +163,6 @@ class Channel:
     def _trace(self) -> Trace:
         call = current_call()
         return call.trace if call else Trace.start()
-
-    def _finish(self, path: str, code: str, duration_s: float) -> None:
-        if (path, code) not in self._observe_s:
-            self._observe_s[path, code] = _seconds.labels(path, code).observe
-        self._observe_s[path, code](duration_s)
 
 
 async def _responses(call: Any) -> AsyncGenerator[Any, None]:

@@ -2,7 +2,7 @@
 
 In the order it happens: context (caller, deadline, trace), load limit, validation, the method itself within its
 deadline, the stored answer for a repeated request, errors as google.rpc.Status, metrics, one log line. Spans are
-OpenTelemetry's, around all this, for sampled calls alone.
+OpenTelemetry's, around all this, for sampled calls; of others, what fails or is slow is recorded when it is over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, nullcontext
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +20,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from prometheus_client import Histogram
+from opentelemetry.trace import SpanKind
 
 from chassis.call import Call, begin, current_call
 from chassis.deadlines import Longest
@@ -28,8 +29,10 @@ from chassis.idempotency import Requests, digest
 from chassis.limits import Calls, Limit
 from chassis.policy import Policy
 from chassis.status import CODES, to_status, to_trailers
+from chassis.telemetry import spans
 from chassis.telemetry.logs import CallLog
-from chassis.telemetry.spans import span_trace, traced_handler
+from chassis.telemetry.metrics import durations
+from chassis.telemetry.sampling import Sampler
 from chassis.telemetry.trace import Trace
 from chassis.validation import refuse_nul, validate
 
@@ -42,11 +45,8 @@ Behavior = Callable[[Any, Context], Any]
 _AS_LONG_AS_IT_TAKES = nullcontext()
 
 _log = logging.getLogger(__name__)
-_seconds = Histogram(
-    "mercato_server_call_seconds",
-    "Time calls were served, by their end.",
-    ("method", "code"),
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+_seconds = durations(
+    "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code"
 )
 
 
@@ -59,16 +59,16 @@ async def build_handler(
     behavior: Behavior,
     calls: Calls,
     streams: Limit,
-    trace_ratio: float,
+    sampler: Sampler,
     requests: Requests | None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Return the handler of one method around its behavior; `requests` holds answers given before."""
-    wrapped = _Method(method, behavior, calls, streams, trace_ratio, requests)
+    wrapped = _Method(method, behavior, calls, streams, sampler, requests)
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
     serve, enter = (wrapped.stream, wrapped.enter_stream) if method.server_streaming else (wrapped.unary, wrapped.enter)
     wrapped.serve = serve
-    wrapped.serve_traced = getattr(await traced_handler(wrapped.path, make(serve)), kind)
+    wrapped.serve_traced = getattr(await spans.traced_handler(wrapped.path, make(serve)), kind)
     handler: grpc.RpcMethodHandler[Any, Any] = make(enter)
     return handler
 
@@ -85,7 +85,7 @@ class _Method:
         behavior: Behavior,
         calls: Calls,
         streams: Limit,
-        trace_ratio: float,
+        sampler: Sampler,
         requests: Requests | None,
     ) -> None:
         policy = Policy.of(method)
@@ -95,13 +95,15 @@ class _Method:
         self._longest = Longest(policy.timeout_s)
         self._calls = calls
         self._streams = streams  # apart: who watches keeps out nobody who calls
-        self._trace_ratio = trace_ratio
+        self._sampler = sampler
         self._requests = requests if policy.request_id else None
         self._read: Callable[[Any], Any] = self._parse_stream if method.client_streaming else self._parse
         self._request_class = GetMessageClass(method.input_type)
         self._serialize = GetMessageClass(method.output_type).SerializeToString
         self._write = CallLog(self.path).write
-        self._observe_s = {code.name: _seconds.labels(self.path, code.name).observe for code in grpc.StatusCode}
+        name = self.path.removeprefix("/")
+        self._observe_s = {code.name: _seconds.labels(name, code.name).observe for code in grpc.StatusCode}
+        self._slow_s = policy.objective.latency_s or inf
 
     async def enter(self, request: Any, context: Context) -> bytes:
         """Take a call that is answered once."""
@@ -171,7 +173,7 @@ class _Method:
             caller=caller,
             deadline=asyncio.get_running_loop().time() + timeout_s,
             ours_to_end=ours_to_end,
-            trace=trace or Trace.start(self._trace_ratio),
+            trace=trace or self._sampler.start(),
         )
 
     def _parse(self, data: bytes) -> Message:
@@ -200,15 +202,21 @@ class _Method:
         return self._serialize(response)
 
     def _finish(self, call: Call, code: str, duration_s: float) -> None:
-        self._observe_s[code](duration_s)
         self._write(call, code, duration_s)
+        if call.trace.sampled:
+            self._observe_s[code](duration_s, spans.exemplar(call.trace))
+            spans.end_call(code, call.caller)
+            return
+        self._observe_s[code](duration_s)
+        if code in spans.FAULTS or duration_s > self._slow_s:
+            spans.late_call(self.path, SpanKind.SERVER, call.trace, code, duration_s, call.caller)
 
 
 def _served() -> Call:
     call = current_call()
     assert call is not None
     if call.trace.sampled:
-        call.trace = span_trace()
+        call.trace = spans.span_trace()
     return call
 
 
@@ -217,12 +225,14 @@ def _as_mercato(error: Exception) -> MercatoError:
     if isinstance(error, MercatoError):
         if isinstance(error, Internal):
             _log.error("internal error", exc_info=error)
+            spans.failed(error)
         return error
     if isinstance(error, TimeoutError):
         return DeadlineExceeded()
     if isinstance(error, asyncpg.DataError):
         return InvalidArgument("the request holds a value that cannot be stored")
     _log.error("internal error", exc_info=error)
+    spans.failed(error)
     return Internal()
 
 

@@ -8,18 +8,18 @@ from contextlib import asynccontextmanager
 from weakref import WeakSet
 
 from grpc.aio import AioRpcError
-from prometheus_client import Counter, Gauge
 
 from chassis.errors import DeadlineExceeded, Internal, MercatoError, Unavailable, Unknown
 from chassis.resilience.concurrency import AdaptiveLimit, Overloaded
+from chassis.telemetry.metrics import counter, gauge
 
 FAULTS = frozenset(error.code for error in (Unavailable, Internal, Unknown, DeadlineExceeded))
 """How calls end that failed by a fault of the instance or of what it needs."""
 
-_in_flight = Gauge("mercato_server_calls_in_flight", "Calls being served.", ("kind",))
-_queued = Gauge("mercato_server_calls_queued", "Calls that wait in gRPC to be served or refused.")
-_least = Gauge("mercato_server_concurrency_limit", "Calls that may be inside an instance at once, waiting ones too.")
-_shed = Counter("mercato_server_calls_shed_total", "Calls refused because there were too many.")
+_in_flight = gauge("mercato.server.calls.in_flight", "Calls being served.", "mercato.kind")
+_queued = gauge("mercato.server.calls.queued", "Calls that wait in gRPC to be served or refused.")
+_least = gauge("mercato.server.concurrency.limit", "Calls that may be inside an instance at once, waiting ones too.")
+_shed = counter("mercato.server.calls.shed", "Calls refused because there were too many.")
 _limits: WeakSet[Limit | Calls] = WeakSet()
 _calls: WeakSet[Calls] = WeakSet()
 _queued.set_function(lambda: sum(calls.queued for calls in _calls))

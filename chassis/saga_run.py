@@ -14,12 +14,11 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from prometheus_client import Counter
-
 from chassis.clock import Clock
 from chassis.database import Batch, Database, UnexpectedRows
 from chassis.errors import MercatoError
 from chassis.saga import DONE, RUNNING, UNDONE, UNWINDING, Position, Refusal, Saga, Step
+from chassis.telemetry.metrics import counter
 
 LEASE = timedelta(seconds=15)
 RENEW = LEASE / 3
@@ -28,8 +27,10 @@ LONGEST_RETRY_S = 10.0
 LONGEST_ERROR = 500
 
 _log = logging.getLogger(__name__)
-_ended = Counter("mercato_sagas_ended_total", "Sagas that ended.", ("kind", "status"))
-_retried = Counter("mercato_saga_retries_total", "Tries of saga steps that failed ambiguously.", ("kind", "step"))
+_ended = counter("mercato.saga.ended", "Sagas that ended.", "mercato.saga.kind", "mercato.saga.status")
+_retried = counter(
+    "mercato.saga.retries", "Tries of saga steps that failed ambiguously.", "mercato.saga.kind", "mercato.saga.step"
+)
 
 
 class LeaseLost(Exception):

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from chassis.database import Batch, Database
 from chassis.errors import Unavailable
 from chassis.saga import RUNNING, Position, Refusal, Saga
 from chassis.saga_run import LEASE, LeaseLost, SagaRun
+from chassis.saga_view import SagaView
 from chassis.telemetry.trace import Trace
 
 POLL_S = 0.25
@@ -27,20 +27,6 @@ AT_ONCE = 64
 """Sagas one instance carries on at the same time."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LiveSaga:
-    """Where a saga stands that is not done."""
-
-    kind: str
-    subject: str
-    status: str
-    """`running`, `unwinding`, or `stuck` where it can neither get on nor turn round."""
-    step: str
-    attempts: int
-    error: str
-    update_time: datetime
 
 
 class Sagas:
@@ -136,27 +122,25 @@ class Sagas:
             self._owner, self._clock.now(), before + LEASE, list(self._tasks),
         )  # fmt: skip
 
-    async def live(self, most: int) -> list[LiveSaga]:
+    async def live(self, most: int) -> list[SagaView]:
         """Return sagas that are not done, those that got on longest ago first."""
         rows = await self._database.rows(
             "SELECT * FROM sagas WHERE status IN ('running', 'unwinding') AND kind = ANY($1)"
             " ORDER BY update_time LIMIT $2",
             list(self._definitions), most,
         )  # fmt: skip
-        return [self._live(row) for row in rows]
+        return [self._view(row) for row in rows]
 
-    def _live(self, row: asyncpg.Record) -> LiveSaga:
-        definition = self._definitions[row["kind"]]
-        status, done, attempts = row["status"], row["done"], row["attempts"]
-        return LiveSaga(
-            kind=row["kind"],
-            subject=row["subject"],
-            status="stuck" if definition.stuck(status, done, attempts) else status,
-            step=definition.step(status, done),
-            attempts=attempts,
-            error=row["error"],
-            update_time=row["update_time"],
-        )
+    async def about(self, subject: str, most: int) -> list[SagaView]:
+        """Return all sagas of a subject, also those that are done."""
+        rows = await self._database.rows(
+            "SELECT * FROM sagas WHERE subject = $1 AND kind = ANY($2) ORDER BY kind LIMIT $3",
+            subject, list(self._definitions), most,
+        )  # fmt: skip
+        return [self._view(row) for row in rows]
+
+    def _view(self, row: asyncpg.Record) -> SagaView:
+        return SagaView.of(row, self._definitions[row["kind"]])
 
     async def _claim(self, most: int) -> list[asyncpg.Record]:
         if most <= 0:

@@ -21,6 +21,7 @@ from chassis.idempotency import Requests
 from chassis.limits import Calls, Limit
 from chassis.orca import LOAD, LoadReports
 from chassis.settings import Settings
+from chassis.telemetry.sampling import Sampler
 from chassis.xds import CLIENT_STATUS, client_status_handler
 
 MAX_REQUEST_BYTES = 1024**2
@@ -33,10 +34,13 @@ _log = logging.getLogger(__name__)
 class Server:
     """Serves servicers until it is closed; then it says NOT_SERVING, ends streams, lets calls finish, and stops."""
 
-    def __init__(self, settings: Settings, clock: Clock, requests: Requests | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, requests: Requests | None = None, sampler: Sampler | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._requests = requests
+        self.sampler = sampler or Sampler(0.0)
         self.calls = Calls(settings.max_concurrent_calls)
         self.streams = Limit(settings.max_concurrent_calls, "streams")
         self.load = LoadReports(self.calls)
@@ -62,7 +66,7 @@ class Server:
                 getattr(servicer, method.name),
                 self.calls,
                 self.streams,
-                self._settings.trace_ratio,
+                self.sampler,
                 self._requests,
             )
             for method in service.methods

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
 from chassis.errors import InvalidArgument
 
@@ -34,7 +35,11 @@ class Settings:
     retry_budget: float = 0.1
     drain_s: float = 0.5
     grace_s: float = 10.0
-    trace_ratio: float = 0.0
+    telemetry: str = ""
+    otlp_endpoint: str = ""
+    otlp_headers: Mapping[str, str] = field(default_factory=dict)
+    trace_ratio: float = 1.0
+    traces_per_second: float = 5.0
     log_level: str = "INFO"
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,7 +65,11 @@ class Settings:
             retry_budget=read.number("MERCATO_RETRY_BUDGET", 0.1),
             drain_s=read.number("MERCATO_DRAIN_S", 0.5),
             grace_s=read.number("MERCATO_GRACE_S", 10.0),
-            trace_ratio=read.share("MERCATO_TRACE_RATIO", 0.0),
+            telemetry=read.text("MERCATO_TELEMETRY", ""),
+            otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            otlp_headers=read.headers("OTEL_EXPORTER_OTLP_HEADERS"),
+            trace_ratio=read.share("MERCATO_TRACE_RATIO", 1.0),
+            traces_per_second=read.number("MERCATO_TRACES_PER_SECOND", 5.0),
             log_level=read.choice("MERCATO_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
             options=read.prefixed(f"MERCATO_{service.upper()}_"),
         )
@@ -120,6 +129,21 @@ class _Reader:
         if any(not (name and target) for name, _, target in pairs):
             raise InvalidSetting(variable=variable, value=value, expected="name=target;name=target")
         return {name: target for name, _, target in pairs}
+
+    def url(self, variable: str) -> str:
+        """`http://host:port`, or `https://host:port`."""
+        value = self.text(variable, "")
+        if value and not (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
+            raise InvalidSetting(variable=variable, value=value, expected="http://host:port or https://host:port")
+        return value
+
+    def headers(self, variable: str) -> dict[str, str]:
+        """`name=value,name=value`, with values encoded as in URLs."""
+        value = self.text(variable, "")
+        pairs = [entry.partition("=") for entry in value.split(",") if entry.strip()]
+        if any(not (name.strip() and equals) for name, equals, _ in pairs):
+            raise InvalidSetting(variable=variable, value=value, expected="name=value,name=value")
+        return {name.strip().lower(): unquote(text.strip()) for name, _, text in pairs}
 
     def prefixed(self, prefix: str) -> dict[str, str]:
         """A service's own options: MERCATO_PAYMENTS_DELAY_S becomes `delay_s`."""

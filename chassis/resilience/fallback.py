@@ -8,15 +8,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from time import monotonic
 from typing import Generic, TypeVar
 
-from prometheus_client import Counter
-
 from chassis.errors import DeadlineExceeded, Unavailable
+from chassis.telemetry.metrics import counter
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 _log = logging.getLogger(__name__)
-_used = Counter("mercato_client_fallbacks_total", "Answers given in the place of a callee.", ("fallback",))
+_used = counter("mercato.client.fallbacks", "Answers given in the place of a callee.", "mercato.fallback")
 
 
 class Fallback:

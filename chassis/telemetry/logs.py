@@ -9,21 +9,21 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from time import time
 from typing import NamedTuple
 
 import orjson
+from google.protobuf.message import Message
 
 from chassis.call import Call, current_call
 from chassis.settings import Settings
+from chassis.telemetry.instance import Telemetry, current_telemetry
+from chassis.telemetry.redaction import redact
 from chassis.telemetry.trace import Trace
 
 FLUSH_S = 0.1
 FLUSH_LINES = 200
-
-_INSTANCE: ContextVar[Mapping[str, object] | None] = ContextVar("instance", default=None)
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -33,7 +33,7 @@ class JsonLines(logging.Handler):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.instance = _fields(settings)
+        self.instance: Mapping[str, str] = Telemetry(settings).fields
         self._lines: deque[bytes | CallLine] = deque()
         self._writing = threading.Lock()
         self._written = threading.Event()
@@ -43,7 +43,10 @@ class JsonLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record; one that cannot be written is told to standard error, never to who logged it."""
         try:
-            self.take(self._line(record))
+            line, telemetry = self._line(record), current_telemetry()
+            self.take(orjson.dumps(line, default=_plain, option=orjson.OPT_UTC_Z))
+            if telemetry:
+                telemetry.log(line)
         except Exception:
             self.handleError(record)
         if record.levelno >= logging.ERROR:
@@ -64,13 +67,13 @@ class JsonLines(logging.Handler):
                 sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
                 sys.stdout.buffer.flush()
 
-    def _line(self, record: logging.LogRecord) -> bytes:
-        instance, call = _INSTANCE.get() or self.instance, current_call()
+    def _line(self, record: logging.LogRecord) -> dict[str, object]:
+        telemetry, call = current_telemetry(), current_call()
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
             "message": record.getMessage(),
-            **instance,
+            **(telemetry.fields if telemetry else self.instance),
             "logger": record.name,
         }
         if call is not None:
@@ -78,7 +81,7 @@ class JsonLines(logging.Handler):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = logging.Formatter().formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
+        return line
 
     def _write_now_and_then(self) -> None:
         while not self._written.wait(FLUSH_S):
@@ -86,22 +89,33 @@ class JsonLines(logging.Handler):
 
 
 class CallLog:
-    """Writes a line for each call of one method, in the name of the instance it is made for, at the level INFO."""
+    """Writes a line for each call of one method, in the name of the instance it is made for.
+
+    It is at the level INFO, for methods that are not ours (health, telemetry, discovery) at DEBUG. In the file is every
+    call; sent to telemetry are those that are sampled.
+    """
 
     def __init__(self, method: str) -> None:
         self._method = method
         self._log = logging.getLogger("mercato.calls")
         self._sink = next((handler for handler in logging.getLogger().handlers if isinstance(handler, JsonLines)), None)
-        instance = _INSTANCE.get() or (self._sink.instance if self._sink else {})
-        self._constant = {"level": "INFO", "message": "call", **instance, "logger": self._log.name, "method": method}
+        self._level = logging.INFO if method.startswith("/mercato.") else logging.DEBUG
+        self._telemetry = current_telemetry()
+        instance = self._telemetry.fields if self._telemetry else self._sink.instance if self._sink else {}
+        level = logging.getLevelName(self._level)
+        self._constant = {"level": level, "message": "call", **instance, "logger": self._log.name, "method": method}
 
     def write(self, call: Call, code: str, duration_s: float) -> None:
         """Note how a call ended. It is made a line later, with others: that costs a third of making it alone."""
-        if self._log.isEnabledFor(logging.INFO):
-            if self._sink is None:
-                self._log.info("call", extra={"method": self._method, "code": code, "ms": _ms(duration_s)})
-            else:
-                self._sink.take(CallLine(self._constant, time(), call.trace, call.caller, code, duration_s))
+        if not self._log.isEnabledFor(self._level):
+            return
+        if self._sink is None:
+            self._log.log(self._level, "call", extra={"method": self._method, "code": code, "ms": _ms(duration_s)})
+            return
+        line = CallLine(self._constant, time(), call.trace, call.caller, code, duration_s)
+        self._sink.take(line)
+        if call.trace.sampled and self._telemetry:
+            self._telemetry.log(line.fields())
 
 
 class CallLine(NamedTuple):
@@ -116,7 +130,11 @@ class CallLine(NamedTuple):
 
     def json(self) -> bytes:
         """Return it as it is written."""
-        line = {
+        return orjson.dumps(self.fields(), option=orjson.OPT_UTC_Z)
+
+    def fields(self) -> dict[str, object]:
+        """Return what it says."""
+        return {
             "time": datetime.fromtimestamp(self.time_s, UTC),
             **self.constant,
             "trace": self.trace.trace_id,
@@ -125,7 +143,6 @@ class CallLine(NamedTuple):
             "code": self.code,
             "ms": _ms(self.duration_s),
         }
-        return orjson.dumps(line, option=orjson.OPT_UTC_Z)
 
 
 def configure_logs(settings: Settings) -> None:
@@ -135,13 +152,9 @@ def configure_logs(settings: Settings) -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 
-def log_as(settings: Settings) -> None:
-    """Say in whose name this task, and every task that comes of it, writes logs; else it is the process."""
-    _INSTANCE.set(_fields(settings))
-
-
-def _fields(settings: Settings) -> dict[str, object]:
-    return {"service": settings.service, "instance": settings.instance, "version": settings.version}
+def _plain(value: object) -> object:
+    """Return what JSON has no form for in one it has; what a message holds that is sensitive is left out."""
+    return redact(value) if isinstance(value, Message) else str(value)
 
 
 def _ms(duration_s: float) -> float:

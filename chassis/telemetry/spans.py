@@ -1,49 +1,128 @@
-"""OpenTelemetry, engaged for sampled calls only: its interceptors are built once a method and skipped otherwise."""
+"""Spans, of sampled traces alone: what is not sampled pays for a look at a variable.
+
+Calls are recorded by OpenTelemetry's instrumentation of gRPC, its interceptors being built once a method and skipped
+otherwise; all else by `span`. The call being served bears the trace of the span that is open, so that logs, events and
+calls to others all name it.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from time import time_ns
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import grpc
 from opentelemetry import context, trace
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from chassis.settings import Settings
+from chassis.call import current_call, serving
+from chassis.errors import MercatoError
+from chassis.telemetry.instance import Telemetry, current_telemetry
 from chassis.telemetry.trace import Trace
 
-_PROVIDER: ContextVar[TracerProvider | None] = ContextVar("tracer_provider", default=None)
+KEEP = "mercato.keep"
+"""Why a span is to be kept whatever is sampled: `error`, `slow` or `compensation`."""
+SUBJECT = "mercato.subject"
+"""The aggregate that a span is about."""
+
+FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""The codes by which a server says that it failed; by the others it refuses."""
+
+Attributes = Mapping[str, Any]
+
+_NOTHING = nullcontext()
 
 
-def configure_tracing(settings: Settings) -> TracerProvider:
-    """Record the spans of sampled calls, and send them where OTEL_EXPORTER_OTLP_ENDPOINT says.
+def span(
+    name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None
+) -> AbstractContextManager[None]:
+    """Record what is done within the block as a part of the call being served, where that is sampled."""
+    call, telemetry = current_call(), current_telemetry()
+    if call is None or telemetry is None or not call.trace.sampled:
+        return _NOTHING
+    return _Within(begin(telemetry, name, call.trace, kind, attributes))
 
-    Holds for this task and every task that comes of it; the first also for the rest of the process.
-    """
-    resource = Resource.create(
-        {
-            "service.name": settings.service,
-            "service.version": settings.version,
-            "service.instance.id": settings.instance,
-        }
-    )
-    provider = TracerProvider(resource=resource)
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    _PROVIDER.set(provider)
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        trace.set_tracer_provider(provider)
-    return provider
+def begin(
+    telemetry: Telemetry,
+    name: str,
+    parent: Trace | None,
+    kind: SpanKind,
+    attributes: Attributes | None = None,
+    *,
+    link: bool = False,
+    start_ns: int | None = None,
+) -> Span:
+    """Begin a span that the caller ends; without a parent it begins a trace. `link` also links it to its parent."""
+    links = [Link(_remote(parent))] if link and parent else []
+    return telemetry.tracer.start_span(name, _under(parent), kind, attributes, links, start_ns)
+
+
+def within(opened: Span) -> AbstractContextManager[None]:
+    """Do what is within the block as a part of a span, and end that; an error ends it as failed."""
+    return _Within(opened)
+
+
+def note(name: str, value: str | int | float | bool) -> None:
+    """Add an attribute to the span that is open; without one it is not kept."""
+    trace.get_current_span().set_attribute(name, value)
+
+
+def failed(error: BaseException) -> None:
+    """Record an error that nobody expected on the span it was raised in."""
+    trace.get_current_span().record_exception(error)
+
+
+def end_call(code: str, caller: str) -> None:
+    """Say on the open span of a call that is served how it ends, and who made it."""
+    trace.get_current_span().set_attributes({"rpc.response.status_code": code, "mercato.caller": caller})
+
+
+def late_call(path: str, kind: SpanKind, of: Trace, code: str, duration_s: float, caller: str) -> None:
+    """Record a call that failed or was slow, which nobody knew before it was over; its trace is not sampled."""
+    name = path.removeprefix("/")
+    attributes = {
+        "rpc.system.name": "grpc",
+        "rpc.method": name,
+        "rpc.response.status_code": code,
+        "mercato.caller": caller,
+    }
+    late(name, kind, of, duration_s, code if code in FAULTS else "", attributes)
+
+
+def late(name: str, kind: SpanKind, of: Trace, duration_s: float, error: str, attributes: Attributes) -> None:
+    """Record what failed with an `error`, or was slow, when it is over; its trace is not sampled."""
+    telemetry = current_telemetry()
+    if telemetry is None or not telemetry.exports:
+        return
+    end_ns = time_ns()
+    said = {**attributes, KEEP: "error", "error.type": error} if error else {**attributes, KEEP: "slow"}
+    opened = begin(telemetry, name, of, kind, said, start_ns=end_ns - int(duration_s * 1e9))
+    if error:
+        opened.set_status(StatusCode.ERROR)
+    opened.end(end_ns)
+
+
+def exemplar(of: Trace) -> dict[str, str]:
+    """Return what leads from a metric to a call it counted."""
+    return {"trace_id": of.trace_id, "span_id": of.span_id}
+
+
+def trace_of(opened: Span) -> Trace:
+    """Return where a span stands."""
+    at = opened.get_span_context()
+    return Trace(f"{at.trace_id:032x}", f"{at.span_id:016x}", sampled=True)
+
+
+def span_trace() -> Trace:
+    """Return where the span that is open stands."""
+    return trace_of(trace.get_current_span())
 
 
 async def traced_handler(path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
@@ -68,25 +147,64 @@ def client_interceptors() -> dict[str, Callable[..., Any]]:
     }
 
 
-def span_trace() -> Trace:
-    """Return where the span that is open stands."""
-    span = trace.get_current_span().get_span_context()
-    return Trace(f"{span.trace_id:032x}", f"{span.span_id:016x}", sampled=True)
-
-
 @contextmanager
 def parent(of: Trace) -> Iterator[None]:
     """Let spans belong to a trace begun elsewhere, as those of background work do, where no span is open."""
     if trace.get_current_span().get_span_context().is_valid:
         yield
         return
-    remote = trace.SpanContext(int(of.trace_id, 16), int(of.span_id, 16), True, trace.TraceFlags(1))
-    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(remote)))
+    token = context.attach(_under(of))
     try:
         yield
     finally:
         context.detach(token)
 
 
+class _Within:
+    """A span that is open for a block, of which the call being served bears the trace meanwhile."""
+
+    __slots__ = ("_serving", "_span", "_token")
+
+    def __init__(self, opened: Span) -> None:
+        self._span = opened
+        call = current_call()
+        self._serving = serving(replace(call, trace=trace_of(opened))) if call else _NOTHING
+
+    def __enter__(self) -> None:
+        self._token = context.attach(trace.set_span_in_context(self._span))
+        self._serving.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._serving.__exit__(kind, error, traceback)
+        context.detach(self._token)
+        if isinstance(error, Exception):
+            _fail(self._span, error)
+        self._span.end()
+
+
+def _fail(opened: Span, error: Exception) -> None:
+    """Say that a span failed and how; where the error came from says it in full."""
+    if isinstance(error, MercatoError):
+        opened.set_attribute("error.type", error.reason)
+        opened.set_status(Status(StatusCode.ERROR, error.message))
+    else:
+        opened.set_attribute("error.type", type(error).__qualname__)
+        opened.set_status(Status(StatusCode.ERROR, str(error)))
+
+
+def _under(of: Trace | None) -> Context:
+    """Return the context of what is done in a trace, or begins one."""
+    if of is None:
+        return Context()
+    return trace.set_span_in_context(trace.NonRecordingSpan(_remote(of)), Context())
+
+
+def _remote(of: Trace) -> SpanContext:
+    return SpanContext(int(of.trace_id, 16), int(of.span_id, 16), True, TraceFlags(TraceFlags.SAMPLED))
+
+
 def _provider() -> trace.TracerProvider:
-    return _PROVIDER.get() or trace.get_tracer_provider()
+    telemetry = current_telemetry()
+    return telemetry.provider if telemetry else trace.NoOpTracerProvider()

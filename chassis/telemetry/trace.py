@@ -17,10 +17,10 @@ class Trace(NamedTuple):
     sampled: bool
 
     @classmethod
-    def start(cls, ratio: float = 0.0) -> Trace:
-        """Begin a trace; the given share of traces is sampled."""
+    def start(cls, *, sampled: bool = False) -> Trace:
+        """Begin a trace."""
         ids = random.randbytes(24).hex()
-        return cls(ids[:32], ids[32:], random.random() < ratio)
+        return cls(ids[:32], ids[32:], sampled)
 
     @classmethod
     def parse(cls, traceparent: str) -> Trace | None:

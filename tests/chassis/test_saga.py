@@ -20,7 +20,8 @@ from chassis.errors import Aborted, DeadlineExceeded, FailedPrecondition, Intern
 from chassis.migrations import migrate
 from chassis.saga import STUCK_ATTEMPTS, Refusal, Saga, Step
 from chassis.saga_run import LEASE
-from chassis.sagas import AT_ONCE, LiveSaga, Sagas
+from chassis.saga_view import SagaView
+from chassis.sagas import AT_ONCE, Sagas
 from chassis.telemetry.trace import Trace
 from tests.chassis.engines import postgres_engine
 from tests.stage import Stage, eventually
@@ -176,7 +177,7 @@ class World:
         assert await self.ends(subject) == [how]
         assert self.partners.effects[subject] & {"pack", "pay"} == ({"pack", "pay"} if how == "done" else set())
 
-    async def live(self, sagas: Sagas) -> LiveSaga:
+    async def live(self, sagas: Sagas) -> SagaView:
         [saga] = await sagas.live(10)
         return saga
 

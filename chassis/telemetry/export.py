@@ -1,0 +1,161 @@
+"""The way of what an instance tells out of its process: OTLP over gRPC, from queues that have an end.
+
+Nothing waits for it. While who listens is away or slow, spans and logs wait here until there is no room; what comes
+then is dropped and counted. Metrics only ever tell where they stand now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+import grpc
+from google.protobuf.message import Message
+from opentelemetry.sdk.trace import ReadableSpan
+
+from chassis.tasks import cancel
+from chassis.telemetry import otlp
+from chassis.telemetry.metrics import Measured, counter, measure
+from chassis.telemetry.trace import Trace
+
+COLLECTOR = "opentelemetry.proto.collector"
+MOST_SPANS, MOST_LOGS = 2048, 4096
+BATCH = 200
+EVERY_S = 1.0
+METRICS_EVERY_S = 2.0
+TIMEOUT_S = 2.0
+LAST_WORDS_S = 0.5
+"""So long the end of an instance waits for what it still has to tell."""
+
+_AGAIN = frozenset({
+    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED,
+})  # fmt: skip
+
+Item = TypeVar("Item")
+_log = logging.getLogger(__name__)
+_dropped = counter("mercato.telemetry.dropped", "Spans and logs not sent.", "mercato.signal", "mercato.reason")
+_queues: WeakSet[Queue[Any]] = WeakSet()
+
+
+def _queued() -> Iterator[tuple[Sequence[str], float]]:
+    waiting = Counter[str]()
+    for queue in list(_queues):
+        waiting[queue.signal] += len(queue)
+    return (((signal,), count) for signal, count in waiting.items())
+
+
+measure(Measured("mercato.telemetry.queued", "Spans and logs that wait to be sent.", ("mercato.signal",), _queued))
+
+
+class Queue(Generic[Item]):
+    """What waits to be sent, at most so much of it."""
+
+    def __init__(self, signal: str, most: int) -> None:
+        self.signal = signal
+        self._most = most
+        self._items: deque[Item] = deque()
+        self._full = _dropped.labels(signal, "full")
+        _queues.add(self)
+
+    def put(self, item: Item) -> None:
+        """Take one, or drop and count it where there is no room."""
+        if len(self._items) < self._most:
+            self._items.append(item)
+        else:
+            self._full.inc()
+
+    def first(self, most: int) -> list[Item]:
+        """Return those that wait longest."""
+        return list(islice(self._items, most))
+
+    def remove(self, count: int) -> None:
+        """Forget so many of those."""
+        for _ in range(count):
+            self._items.popleft()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class Exporter:
+    """Sends what a process tells to one place."""
+
+    def __init__(self, channel: grpc.aio.Channel, resource: Mapping[str, str], headers: Mapping[str, str]) -> None:
+        """Take the resource that metrics are of; spans and logs come with their own."""
+        self.spans: Queue[ReadableSpan] = Queue("spans", MOST_SPANS)
+        self.logs: Queue[Mapping[str, Any]] = Queue("logs", MOST_LOGS)
+        self._channel = channel
+        self._resource = resource
+        unsampled = Trace.start().traceparent  # else the receiver would record that it receives
+        self._metadata = (*headers.items(), ("traceparent", unsampled))
+        self._export_spans, self._export_logs, self._export_metrics = (
+            channel.unary_unary(f"/{COLLECTOR}.{service}/Export", request_serializer=Message.SerializeToString)
+            for service in ("trace.v1.TraceService", "logs.v1.LogsService", "metrics.v1.MetricsService")
+        )
+        self._answers = True
+
+    async def run(self) -> None:
+        """Send now and then, until cancelled."""
+        rounds = round(METRICS_EVERY_S / EVERY_S)
+        turn = 0
+        while True:
+            await asyncio.sleep(EVERY_S)
+            turn += 1
+            await self.flush()
+            if turn % rounds == 0:
+                await self._send(self._export_metrics, otlp.metrics(self._resource))
+
+    async def flush(self) -> None:
+        """Send the spans and logs that wait, as long as they are taken."""
+        await self._drain(self.spans, self._export_spans, otlp.spans)
+        await self._drain(self.logs, self._export_logs, otlp.logs)
+
+    async def close(self) -> None:
+        """Send the last of it, within a moment."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self.flush()
+        except TimeoutError:
+            pass
+        finally:
+            await self._channel.close()
+
+    async def _drain(
+        self, queue: Queue[Item], export: Callable[..., Any], encode: Callable[[Sequence[Item]], Any]
+    ) -> None:
+        while batch := queue.first(BATCH):
+            code = await self._send(export, encode(batch))
+            if code in _AGAIN:
+                return  # it waits, for as long as there is room
+            if code is not grpc.StatusCode.OK:
+                _dropped.labels(queue.signal, "refused").inc(len(batch))
+            queue.remove(len(batch))
+
+    async def _send(self, export: Callable[..., Any], request: Any) -> grpc.StatusCode:
+        try:
+            await export(request, timeout=TIMEOUT_S, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            if self._answers:
+                _log.warning("telemetry is not taken", extra={"code": error.code().name, "error": error.details()})
+            self._answers = False
+            return error.code()
+        self._answers = True
+        return grpc.StatusCode.OK
+
+
+@asynccontextmanager
+async def exporting(exporters: Sequence[Exporter]) -> AsyncIterator[None]:
+    """Have them send within the block."""
+    tasks = [asyncio.create_task(exporter.run()) for exporter in exporters]
+    try:
+        yield
+    finally:
+        await cancel(tasks)
+        await asyncio.gather(*(exporter.close() for exporter in exporters))

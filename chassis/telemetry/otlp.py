@@ -1,0 +1,207 @@
+"""What is told, as OTLP has it, under the current names of the semantic conventions.
+
+https://opentelemetry.io/docs/specs/otlp/, https://opentelemetry.io/docs/specs/semconv/
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import grpc
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import ReadableSpan
+from prometheus_client.core import Metric, Sample
+
+from chassis.telemetry.metrics import Declared, declared
+
+SCOPE = InstrumentationScope(name="mercato")
+RESOURCE = {"service": "service.name", "instance": "service.instance.id", "version": "service.version"}
+"""What a line of a log calls an instance, and OpenTelemetry."""
+
+_SEVERITIES = {
+    "DEBUG": SeverityNumber.SEVERITY_NUMBER_DEBUG,
+    "INFO": SeverityNumber.SEVERITY_NUMBER_INFO,
+    "WARNING": SeverityNumber.SEVERITY_NUMBER_WARN,
+    "ERROR": SeverityNumber.SEVERITY_NUMBER_ERROR,
+}
+_OF_RECORD = frozenset({"time", "level", "message", "trace", "span", *RESOURCE})
+_RENAMED = {  # what opentelemetry-instrumentation-grpc still calls by names of before
+    "rpc.system": "rpc.system.name",
+    "net.peer.ip": "network.peer.address",
+    "net.peer.port": "network.peer.port",
+    "rpc.user_agent": "user_agent.original",
+}
+_REPLACED = frozenset({"rpc.service", "rpc.grpc.status_code", "net.peer.name"})
+_RAISED_BY_GRPC = ("AbortError", "AioRpcError")
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+_CUMULATIVE = pb.AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+
+
+def spans(ended: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+    """Return what exports spans."""
+    request: ExportTraceServiceRequest = encode_spans(ended)
+    for of_resource in request.resource_spans:
+        for of_scope in of_resource.scope_spans:
+            for span in of_scope.spans:
+                _as_today(span)
+    return request
+
+
+def logs(lines: Sequence[Mapping[str, Any]]) -> ExportLogsServiceRequest:
+    """Return what exports lines of logs."""
+    by_instance: defaultdict[tuple[str, ...], list[LogRecord]] = defaultdict(list)
+    for line in lines:
+        by_instance[tuple(str(line.get(key, "")) for key in RESOURCE)].append(_record(line))
+    return ExportLogsServiceRequest(
+        resource_logs=[
+            ResourceLogs(
+                resource=_resource(dict(zip(RESOURCE.values(), instance, strict=True))),
+                scope_logs=[ScopeLogs(scope=SCOPE, log_records=records)],
+            )
+            for instance, records in by_instance.items()
+        ]
+    )
+
+
+def metrics(resource: Mapping[str, str]) -> ExportMetricsServiceRequest:
+    """Return what exports all metrics of this process as they stand."""
+    found = [_metric(known, family) for known, family in declared()]
+    of_scope = pb.ScopeMetrics(scope=SCOPE, metrics=found)
+    return ExportMetricsServiceRequest(
+        resource_metrics=[pb.ResourceMetrics(resource=_resource(resource), scope_metrics=[of_scope])]
+    )
+
+
+def _as_today(span: Span) -> None:
+    """Name things as the conventions do today, and leave out what an error is said of twice."""
+    old = {each.key: each.value for each in span.attributes if each.key in _RENAMED or each.key in _REPLACED}
+    if "rpc.service" in old:
+        span.name = span.name.removeprefix("/")
+        kept = [each for each in span.attributes if each.key not in old and each.key != "rpc.method"]
+        renamed = [KeyValue(key=new, value=old[name]) for name, new in _RENAMED.items() if name in old]
+        method = KeyValue(key="rpc.method", value=AnyValue(string_value=span.name))
+        del span.attributes[:]
+        span.attributes.extend((*kept, *renamed, method, *_ending(kept, old["rpc.grpc.status_code"].int_value)))
+    said = [event for event in span.events if not (event.name == "exception" and _is_grpcs(event))]
+    if len(said) < len(span.events):
+        del span.events[:]
+        span.events.extend(said)
+
+
+def _ending(kept: Sequence[KeyValue], number: int) -> Iterator[KeyValue]:
+    """Yield how a call ended, where that is not said yet, and its error."""
+    said = next((each.value.string_value for each in kept if each.key == "rpc.response.status_code"), "")
+    code = said or _CODES[number]
+    if not said:
+        yield _attribute("rpc.response.status_code", code)
+    if code != "OK":
+        yield _attribute("error.type", code)
+
+
+def _is_grpcs(event: Span.Event) -> bool:
+    """Whether an exception is how gRPC passes an error on, which the status says already."""
+    kinds = (each.value.string_value for each in event.attributes if each.key == "exception.type")
+    return next(kinds, "").endswith(_RAISED_BY_GRPC)
+
+
+def _record(line: Mapping[str, Any]) -> LogRecord:
+    time: datetime = line["time"]
+    level = str(line.get("level", "INFO"))
+    return LogRecord(
+        time_unix_nano=int(time.timestamp() * 1e6) * 1000,
+        severity_number=_SEVERITIES.get(level, SeverityNumber.SEVERITY_NUMBER_ERROR),
+        severity_text=level,
+        body=AnyValue(string_value=str(line.get("message", ""))),
+        attributes=[_attribute(key, value) for key, value in line.items() if key not in _OF_RECORD],
+        trace_id=bytes.fromhex(line.get("trace", "")),
+        span_id=bytes.fromhex(line.get("span", "")),
+    )
+
+
+def _metric(known: Declared, family: Metric) -> pb.Metric:
+    metric = pb.Metric(name=known.name, unit=known.unit, description=family.documentation)
+    if family.type == "histogram":
+        metric.histogram.aggregation_temporality = _CUMULATIVE
+        metric.histogram.data_points.extend(_histograms(known, family.samples))
+    elif family.type == "counter":
+        metric.sum.aggregation_temporality = _CUMULATIVE
+        metric.sum.is_monotonic = True
+        metric.sum.data_points.extend(_numbers(known, family.samples))
+    else:
+        metric.gauge.data_points.extend(_numbers(known, family.samples))
+    return metric
+
+
+def _numbers(known: Declared, samples: Sequence[Sample]) -> Iterator[pb.NumberDataPoint]:
+    now = _now()
+    for sample in samples:
+        yield pb.NumberDataPoint(
+            time_unix_nano=now, as_double=sample.value, attributes=_attributes(known, sample.labels)
+        )
+
+
+def _histograms(known: Declared, samples: Sequence[Sample]) -> Iterator[pb.HistogramDataPoint]:
+    """Yield a point for each set of labels; its samples come together: buckets up to each bound, count, sum."""
+    now, bounds, upto, exemplars, count = _now(), list[float](), list[int](), list[pb.Exemplar](), 0
+    for sample in samples:
+        if sample.name.endswith("_bucket"):
+            bounds.append(float(sample.labels["le"]))
+            upto.append(int(sample.value))
+            if sample.exemplar:
+                exemplars.append(_exemplar(sample.exemplar))
+        elif sample.name.endswith("_count"):
+            count = int(sample.value)
+        elif sample.name.endswith("_sum"):
+            yield pb.HistogramDataPoint(
+                time_unix_nano=now,
+                attributes=_attributes(known, sample.labels),
+                explicit_bounds=bounds[:-1],  # the last is infinite
+                bucket_counts=[n - before for n, before in zip(upto, [0, *upto], strict=False)],
+                count=count,
+                sum=sample.value,
+                exemplars=exemplars,
+            )
+            bounds, upto, exemplars = [], [], []
+
+
+def _exemplar(exemplar: Any) -> pb.Exemplar:
+    return pb.Exemplar(
+        as_double=exemplar.value,
+        time_unix_nano=int((exemplar.timestamp or 0) * 1e9),
+        trace_id=bytes.fromhex(exemplar.labels["trace_id"]),
+        span_id=bytes.fromhex(exemplar.labels["span_id"]),
+    )
+
+
+def _attributes(known: Declared, labels: Mapping[str, str]) -> list[KeyValue]:
+    return [_attribute(known.attributes.get(label, label), value) for label, value in labels.items() if label != "le"]
+
+
+def _attribute(key: str, value: Any) -> KeyValue:
+    match value:
+        case bool():
+            return KeyValue(key=key, value=AnyValue(bool_value=value))
+        case int():
+            return KeyValue(key=key, value=AnyValue(int_value=value))
+        case float():
+            return KeyValue(key=key, value=AnyValue(double_value=value))
+    return KeyValue(key=key, value=AnyValue(string_value=str(value)))
+
+
+def _resource(fields: Mapping[str, str]) -> Resource:
+    return Resource(attributes=[_attribute(key, value) for key, value in fields.items()])
+
+
+def _now() -> int:
+    return int(datetime.now().timestamp() * 1e9)
