@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.observability.rules import FAULTS
+from deploy.observability.rules import FAULTY
 
 COLUMNS = 24
 HEIGHTS = {"stat": 4, "timeseries": 8, "table": 12}
@@ -162,7 +162,7 @@ def load(folder: Path = PANELS) -> list[Dashboard]:
 
 
 def _read(path: Path) -> Dashboard:
-    read = tomllib.loads(path.read_text().replace("$faults", "|".join(FAULTS)))
+    read = tomllib.loads(path.read_text().replace("$faults", FAULTY))
     panels = tuple(Panel(**panel) for panel in read.pop("panel"))
     return Dashboard(name=path.stem, panels=panels, **read)
 

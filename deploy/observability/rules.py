@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from chassis.telemetry.spans import FAULTS
 from deploy.observability.objectives import Promise
 from deploy.observability.yaml import Value
 
-FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
-"""The codes of calls that failed by a fault of the server."""
+FAULTY = "|".join(sorted(FAULTS))
+"""The codes of calls that failed by a fault of the server, as Prometheus matches them."""
 
 UNITS_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -81,7 +82,7 @@ def ratios(window: str, promises: Iterable[Promise], scale: Scale) -> list[Value
     bounds = sorted({promise.objective.latency_s for promise in promises if promise.objective.latency_s is not None})
     over, les = scale(window), "|".join(map(str, bounds))
     calls = f"sum by (rpc_method) (rate(rpc_client_call_duration_seconds_count[{over}]))"
-    faults = f'rpc_client_call_duration_seconds_count{{rpc_response_status_code=~"{"|".join(FAULTS)}"}}'
+    faults = f'rpc_client_call_duration_seconds_count{{rpc_response_status_code=~"{FAULTY}"}}'
     fast = f'rpc_client_call_duration_seconds_bucket{{le=~"{les}"}}'
     return [
         {"record": f"rpc_method:calls:rate{window}", "expr": calls},
