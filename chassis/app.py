@@ -36,6 +36,7 @@ from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
 from chassis.telemetry.export import Exporter
 from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.waiting import Waiting
 
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
@@ -116,6 +117,8 @@ class App:
         """Start the background work, then serve, until the stack is closed."""
         database = self.database if self._has_database else None
         self.serve(OPERATIONS, Operations(self.settings.service, database, self.consumer, self.sagas))
+        if database:
+            self.background(Waiting(database, self.clock, self.consumer, self.sagas).run)
         requests = self.requests if self._has_database else None
         server = Server(self.settings, self.clock, requests, self.telemetry.sampler)
         for service, servicer in self._servicers:

@@ -63,6 +63,10 @@ class Bus(Protocol):
         """
         ...
 
+    async def pending(self, group: str) -> int:
+        """Return how many events wait for a group; Unavailable."""
+        ...
+
     @property
     def incarnation(self) -> int:
         """Grows whenever the connection was lost and made anew: what the broker was told last may be lost."""

@@ -134,7 +134,9 @@ class Channel:
             self._calls.observe(path, code, perf_counter() - started, trace)
 
     def _start(self, kind: str, path: str, multicallable: Any, request: Any, timeout_s: float, trace: Trace) -> Any:
-        metadata = ((CALLER, self._caller), (TRACEPARENT, trace.traceparent))
+        metadata: tuple[tuple[str, str], ...] = ((CALLER, self._caller),)
+        if current_call() is not None:  # else who is called decides whether it is recorded
+            metadata += ((TRACEPARENT, trace.traceparent),)
         if not trace.sampled:
             return multicallable(request, timeout=timeout_s, metadata=metadata)
 

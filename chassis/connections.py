@@ -8,12 +8,15 @@ asyncpg itself sees to it that a statement that was cancelled is over before the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import asyncpg
 
 from chassis.errors import Unavailable
+from chassis.telemetry.metrics import Measured, measure
 
 MOST = 10
 COMMAND_TIMEOUT_S = 10.0
@@ -45,6 +48,7 @@ class Connections:
         self._all: set[Connection] = set()
         self._idle: list[Connection] = []
         self._ended = False
+        _pools.add(self)
 
     async def borrow(self) -> Connection:
         """Return a connection that is nobody else's; DatabaseUnavailable."""
@@ -87,6 +91,22 @@ class Connections:
         if self._ended:  # meanwhile
             connection.terminate()
         return connection
+
+
+_pools: WeakSet[Connections] = WeakSet()
+
+
+def _counts() -> Iterator[tuple[Sequence[str], float]]:
+    pools = list(_pools)
+    idle = sum(len(pool._idle) for pool in pools)
+    yield ("idle",), idle
+    yield ("used",), sum(len(pool._all) for pool in pools) - idle
+
+
+measure(
+    Measured("db.client.connection.count", "Connections to the database.", ["db.client.connection.state"], _counts),
+    Measured("db.client.connection.max", "As many as there may be.", [], lambda: [((), MOST * len(_pools))]),
+)
 
 
 class Loan:

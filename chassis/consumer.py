@@ -11,11 +11,11 @@ import asyncpg
 from google.protobuf.message import DecodeError, Message
 
 from chassis.bus import Bus, Delivery, Event
-from chassis.call import Call, serving
+from chassis.call import serving
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.errors import Unavailable
-from chassis.telemetry.trace import Trace
+from chassis.telemetry.messaging import Processing
 
 Handler = Callable[[Batch, Message, Event], None]
 """Adds to the batch what an event changes here. It is called again when the commit fails, and may refuse by raising."""
@@ -37,12 +37,12 @@ class Consumer:
         self._database = database
         self._bus = bus
         self._clock = clock
-        self._group = group
+        self.group = group
         self._handlers = {message.DESCRIPTOR.full_name: (message, handler) for message, handler in handlers.items()}
 
     async def run(self) -> None:
         """Consume until cancelled."""
-        async for deliveries in self._bus.consume(self._group, list(self._handlers)):
+        async for deliveries in self._bus.consume(self.group, list(self._handlers)):
             try:
                 await self.handle(deliveries)
             except Unavailable as error:
@@ -59,7 +59,9 @@ class Consumer:
         fresh = {delivery.event.id: delivery for delivery in deliveries if delivery.event.id not in known}
         await _ack([each for each in deliveries if fresh.get(each.event.id) is not each])
         try:
-            await self._database.commit_all([self._effect(delivery.event) for delivery in fresh.values()])
+            works = [Processing(each.event, self.group) for each in fresh.values()]
+            effects = [self._effect(each.event, work) for each, work in zip(fresh.values(), works, strict=True)]
+            await self._database.commit_all(effects)
         except Unavailable:
             raise
         except Exception:  # one of them is bad, and this way is found which
@@ -67,6 +69,8 @@ class Consumer:
                 await self._handle_alone(delivery)
         else:
             await _ack(fresh.values())
+            for work in works:
+                work.done()
 
     async def replay(self, ids: Sequence[str]) -> tuple[int, int]:
         """Handle dead letters again, all when no ids are given; return how many were handled and how many failed."""
@@ -79,16 +83,23 @@ class Consumer:
             event = Event(
                 row["id"], row["source"], row["type"], row["key"], row["event_time"], row["trace"], row["payload"]
             )
+            work = Processing(event, self.group)
             try:
-                batch = self._effect(event) if event.id not in known else Batch()
+                batch = self._effect(event, work) if event.id not in known else Batch()
                 batch.add("DELETE FROM dead_letters WHERE id = $1", event.id)
                 await self._database.commit(batch)
+                work.done()
                 handled += 1
             except Unavailable:
                 raise
             except Exception as error:
+                work.failed(error, "dead_letter")
                 await self._bury(event, error, row["attempts"] + 1)
         return handled, len(rows) - handled
+
+    async def pending(self) -> int:
+        """Return how many events wait to be handled; Unavailable."""
+        return await self._bus.pending(self.group)
 
     async def prune(self) -> None:
         """Forget ids older than the retention; the bus keeps its events for less."""
@@ -96,31 +107,34 @@ class Consumer:
 
     async def _handle_alone(self, delivery: Delivery) -> None:
         event = delivery.event
+        work = Processing(event, self.group)
         try:
-            await self._database.commit(self._effect(event))
+            await self._database.commit(self._effect(event, work))
         except Unavailable:
             raise
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "inbox_pkey":  # else it was handled meanwhile
-                await self._refused(delivery, error)
+                await self._refused(delivery, work, error)
                 return
         except Exception as error:
-            await self._refused(delivery, error)
+            await self._refused(delivery, work, error)
             return
         await delivery.ack()
+        work.done()
 
-    async def _refused(self, delivery: Delivery, error: Exception) -> None:
+    async def _refused(self, delivery: Delivery, work: Processing, error: Exception) -> None:
         if delivery.attempt < ATTEMPTS:
+            work.failed(error, "retry")
             await delivery.retry(RETRY_S[min(delivery.attempt, len(RETRY_S)) - 1])
             return
+        work.failed(error, "dead_letter")
         await self._bury(delivery.event, error, delivery.attempt)
         await delivery.ack()
 
-    def _effect(self, event: Event) -> Batch:
+    def _effect(self, event: Event, work: Processing) -> Batch:
         batch = Batch()
         message_type, handler = self._handlers[event.type]
-        call = Call(event.type, self._group, None, Trace.parse(event.trace) or Trace.start())
-        with serving(call):
+        with serving(work.call):
             try:
                 message = message_type.FromString(event.payload)
             except DecodeError as error:

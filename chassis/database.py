@@ -10,11 +10,13 @@ from functools import lru_cache
 from itertools import groupby
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import asyncpg
 
 from chassis.connections import Connection, Connections, Loan
 from chassis.errors import Aborted
+from chassis.telemetry import sql as spans
 
 
 class RequestRepeated(Aborted):
@@ -93,6 +95,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._name = urlsplit(url).path.lstrip("/")
         self._connections = Connections(url)
 
     async def __aenter__(self) -> Self:
@@ -111,8 +114,9 @@ class Database:
         version already; Deadlock; UnexpectedRows; asyncpg's errors for other constraints it breaks.
         """
         if batch:
-            async with self.connection() as connection:
-                await execute(connection, batch)
+            with spans.statement(self._name, batch.sql):
+                async with self.connection() as connection:
+                    await execute(connection, batch)
 
     async def commit_all(self, batches: Sequence[Batch]) -> None:
         """Run many batches in one transaction, in this order. Batches of one shape in a row cost one round trip.
@@ -131,18 +135,21 @@ class Database:
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Read rows."""
-        async with self.connection() as connection:
-            return await connection.fetch(query, *arguments)
+        with spans.statement(self._name, query):
+            async with self.connection() as connection:
+                return await connection.fetch(query, *arguments)
 
     async def row(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """Read the first row; None when there is none."""
-        async with self.connection() as connection:
-            return await connection.fetchrow(query, *arguments)
+        with spans.statement(self._name, query):
+            async with self.connection() as connection:
+                return await connection.fetchrow(query, *arguments)
 
     async def value(self, query: str, *arguments: object) -> Any:
         """Read the first column of the first row; None when there is none."""
-        async with self.connection() as connection:
-            return await connection.fetchval(query, *arguments)
+        with spans.statement(self._name, query):
+            async with self.connection() as connection:
+                return await connection.fetchval(query, *arguments)
 
     def connection(self) -> Loan:
         """Borrow a connection."""

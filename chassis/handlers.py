@@ -31,7 +31,7 @@ from chassis.policy import Policy
 from chassis.status import CODES, to_status, to_trailers
 from chassis.telemetry import spans
 from chassis.telemetry.logs import CallLog
-from chassis.telemetry.metrics import durations
+from chassis.telemetry.rpc import served_s
 from chassis.telemetry.sampling import Sampler
 from chassis.telemetry.trace import Trace
 from chassis.validation import refuse_nul, validate
@@ -45,9 +45,6 @@ Behavior = Callable[[Any, Context], Any]
 _AS_LONG_AS_IT_TAKES = nullcontext()
 
 _log = logging.getLogger(__name__)
-_seconds = durations(
-    "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code"
-)
 
 
 class NotAMessage(InvalidArgument):
@@ -102,7 +99,7 @@ class _Method:
         self._serialize = GetMessageClass(method.output_type).SerializeToString
         self._write = CallLog(self.path).write
         name = self.path.removeprefix("/")
-        self._observe_s = {code.name: _seconds.labels(name, code.name).observe for code in grpc.StatusCode}
+        self._observe_s = {code.name: served_s.labels(name, code.name).observe for code in grpc.StatusCode}
         self._slow_s = policy.objective.latency_s or inf
 
     async def enter(self, request: Any, context: Context) -> bytes:

@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, PubAck, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from chassis.bus import Delivery, Event
 from chassis.errors import Unavailable
@@ -131,6 +131,16 @@ class NatsBus:
             except NatsError as error:
                 _log.warning("the bus is away", extra={"error": repr(error)})
                 await asyncio.sleep(RETRY_S)
+
+    async def pending(self, group: str) -> int:
+        """See Bus.pending."""
+        try:
+            info = await self._stream.consumer_info(STREAM, group)
+        except NotFoundError:  # it is made when the group begins to listen
+            return 0
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailable from error
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
     @asynccontextmanager
     async def follow(self, types: Sequence[str]) -> AsyncIterator[AsyncIterator[Event]]:

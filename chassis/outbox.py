@@ -23,6 +23,8 @@ from chassis.call import current_call
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.errors import InvalidArgument, Unavailable
+from chassis.telemetry.messaging import sending
+from chassis.telemetry.spans import SUBJECT, note
 from chassis.telemetry.trace import Trace
 
 LOCK = 7_002
@@ -80,6 +82,7 @@ class Outbox:
             raise EventTooLarge(subject=subject)
         call = current_call()
         trace = (call.trace if call else Trace.start()).traceparent
+        note(SUBJECT, subject)
         now = self._clock.now()
         rows = [
             (subject, number, event.DESCRIPTOR.full_name, payload, now, trace)
@@ -120,7 +123,8 @@ class Outbox:
                     await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)  # it was taken twice
                 events = [self._event(row) for row in rows if row["position"] is not None]
                 if events:
-                    await self._bus.publish(events)
+                    with sending(events) as sent:
+                        await self._bus.publish(sent)
                 await connection.execute(
                     _END_TURN, [str(row["position"]) for row in rows] if events else [], self._clock.now(), LOCK
                 )

@@ -19,6 +19,7 @@ from chassis.database import Batch, Database, UnexpectedRows
 from chassis.errors import MercatoError
 from chassis.saga import DONE, RUNNING, UNDONE, UNWINDING, Position, Refusal, Saga, Step
 from chassis.telemetry.metrics import counter
+from chassis.telemetry.spans import KEEP, SUBJECT, record_on, span
 
 LEASE = timedelta(seconds=15)
 RENEW = LEASE / 3
@@ -61,11 +62,23 @@ class SagaRun:
 
         What the steps work on is read where it is not given.
         """
+        about = {SUBJECT: self._subject, "mercato.saga.kind": self._saga.kind}
         try:
-            work = work or await self._saga.load(self._subject)
-            while await self._go_on(work):
-                if self._turned:
-                    raise LeaseLost
+            if self._attempts:
+                record_on()
+            if self._status == RUNNING:
+                with span(self._saga.kind, attributes=about):
+                    work = work or await self._saga.load(self._subject)
+                    while self._status == RUNNING and not self._turned and await self._go_on(work):
+                        pass
+            if self._turned:
+                raise LeaseLost
+            if self._status == UNWINDING:
+                record_on()
+                with span(f"unwind {self._saga.kind}", attributes={**about, **self._reason(), KEEP: "compensation"}):
+                    work = work or await self._saga.load(self._subject)
+                    while await self._go_on(work):
+                        pass
         except LeaseLost:
             raise
         except Exception as error:
@@ -93,7 +106,8 @@ class SagaRun:
     async def _do(self, step: Step[Any], work: Any) -> None:
         """Take one step, or turn round; raises what is to be tried again."""
         try:
-            await step.do(work)
+            with span(step.name, attributes=self._about(step)):
+                await step.do(work)
         except Exception as error:
             if self._saga.undone is None:
                 raise
@@ -119,11 +133,24 @@ class SagaRun:
     async def _undo(self, step: Step[Any], work: Any) -> None:
         """Undo one step; raises what is to be tried again."""
         if step.undo:
-            await step.undo(work)
+            with span(f"undo {step.name}", attributes=self._about(step)):
+                await step.undo(work)
         if self._done > 1:
             await self._record(UNWINDING, self._done - 1)
         else:
             self._done = 0  # recorded with the end
+
+    def _about(self, step: Step[Any]) -> dict[str, str | int]:
+        return {
+            SUBJECT: self._subject,
+            "mercato.saga.kind": self._saga.kind,
+            "mercato.saga.step": step.name,
+            "mercato.saga.attempt": self._attempts + 1,
+        }
+
+    def _reason(self) -> dict[str, str]:
+        refusal = self._refusal
+        return {"mercato.saga.refusal": refusal.reason, "mercato.saga.refused_step": refusal.step} if refusal else {}
 
     async def _end(self, status: str, commit: Callable[[Batch], Awaitable[None]]) -> None:
         batch = Batch()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -121,6 +121,11 @@ class Sagas:
             " AND lease_time <= $3 AND kind || '/' || subject <> ALL ($4)",
             self._owner, self._clock.now(), before + LEASE, list(self._tasks),
         )  # fmt: skip
+
+    @property
+    def kinds(self) -> Iterable[str]:
+        """The kinds of sagas that are carried on."""
+        return self._definitions
 
     async def live(self, most: int) -> list[SagaView]:
         """Return sagas that are not done, those that got on longest ago first."""

@@ -65,7 +65,7 @@ class Settings:
             retry_budget=read.number("MERCATO_RETRY_BUDGET", 0.1),
             drain_s=read.number("MERCATO_DRAIN_S", 0.5),
             grace_s=read.number("MERCATO_GRACE_S", 10.0),
-            telemetry=read.text("MERCATO_TELEMETRY", ""),
+            telemetry=read.unless_none("MERCATO_TELEMETRY"),
             otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT"),
             otlp_headers=read.headers("OTEL_EXPORTER_OTLP_HEADERS"),
             trace_ratio=read.share("MERCATO_TRACE_RATIO", 1.0),
@@ -129,6 +129,11 @@ class _Reader:
         if any(not (name and target) for name, _, target in pairs):
             raise InvalidSetting(variable=variable, value=value, expected="name=target;name=target")
         return {name: target for name, _, target in pairs}
+
+    def unless_none(self, variable: str) -> str:
+        """A text, or `none`."""
+        value = self.text(variable, "")
+        return "" if value == "none" else value
 
     def url(self, variable: str) -> str:
         """`http://host:port`, or `https://host:port`."""

@@ -19,7 +19,7 @@ from fleet.errors import FleetError
 
 _TIMEOUT_S = 2.0
 _MOST_BYTES = 4 * 1024**2
-_SECONDS = "mercato_server_call_seconds"
+_SECONDS = "rpc_server_call_duration_seconds"
 
 
 async def served(port: int, service: str) -> Tally:
@@ -40,12 +40,12 @@ def tally(text: str, unary: Mapping[str, bool]) -> Tally:
         if family.name != _SECONDS:
             continue
         for sample in family.samples:
-            method, count = sample.labels["method"], int(sample.value)
+            method, count = "/" + sample.labels["rpc_method"], int(sample.value)
             if method not in unary:
                 continue
             if sample.name == f"{_SECONDS}_count":
                 calls += count
-                failed += count if sample.labels["code"] in FAILURES else 0
+                failed += count if sample.labels["rpc_response_status_code"] in FAILURES else 0
             elif sample.name == f"{_SECONDS}_bucket" and unary[method]:
                 cumulative[method][float(sample.labels["le"])] += count
     return Tally(calls, failed, {method: _each(bounds) for method, bounds in cumulative.items() if bounds[inf]})

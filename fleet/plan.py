@@ -30,6 +30,9 @@ FRONT_HTTP_PORT, FRONT_GRPC_PORT = 8080, 9090
 MESH = "mesh"
 """The service that tells all others where they find each other. There is one instance of it."""
 
+TELEMETRY = "telemetry"
+"""The service that all others tell what they do."""
+
 TOGETHER = "together"
 """The process that runs all services but the front and the mesh, in the layout of that name."""
 
@@ -65,6 +68,7 @@ class Plan:
 
     `grace_s` is how long an instance may take to end. `together` is its layout: one process for all services but the
     front and the mesh, or else one for each. Without a mesh among its services, their addresses are fixed.
+    `telemetry` is where what they tell goes, where that is not the service among them.
     """
 
     root: Path
@@ -78,6 +82,7 @@ class Plan:
     together: bool = False
     version: str = "v1"
     zone: str = "local"
+    telemetry: str = ""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -142,13 +147,20 @@ class Plan:
             "MERCATO_NATS_URL": self.nats_url,
             "MERCATO_MESH": self.mesh_address,
             "MERCATO_TARGETS": "" if self.mesh_address else self._fixed_targets(),
+            "MERCATO_TELEMETRY": self.telemetry or self._telemetry_target(),
         }
+
+    def _telemetry_target(self) -> str:
+        if TELEMETRY not in self.slots:
+            return ""
+        return f"xds:///{TELEMETRY}" if self.mesh_address else self._fixed_target(TELEMETRY)
 
     def _fixed_targets(self) -> str:
         """All addresses that each service could have: clients balance over those that answer."""
-        return ";".join(
-            f"{service}=ipv4:" + ",".join(slot.address for slot in slots) for service, slots in self.slots.items()
-        )
+        return ";".join(f"{service}={self._fixed_target(service)}" for service in self.slots)
+
+    def _fixed_target(self, service: str) -> str:
+        return "ipv4:" + ",".join(slot.address for slot in self.slots[service])
 
     def save(self) -> None:
         """Keep it in its home, readable by its owner alone: it holds the admin's password."""
@@ -190,7 +202,9 @@ def make(
     """Plan a new fleet: ports that are free now, the front's as asked for, engines of our own unless told of others."""
     found = [folder.name for folder in _service_folders(root)]
     by_mesh = (discovery or _discovery(environment)) is Discovery.MESH
-    services = [name for name in found if by_mesh or name != MESH]
+    telemetry = environment.get("MERCATO_TELEMETRY") or ""
+    left_out = {*((MESH,) if not by_mesh else ()), *((TELEMETRY,) if telemetry else ())}
+    services = [name for name in found if name not in left_out]
     if not services:
         raise FleetError(f"found no services: expected {root}/services/<name>/__main__.py")
     if wrong := [name for name in services if not _NAME.fullmatch(name)]:
@@ -224,6 +238,7 @@ def make(
         together=together,
         version=settings.version,
         zone=environment.get("MERCATO_ZONE") or "local",
+        telemetry=telemetry,
     )
 
 

@@ -22,6 +22,7 @@ from chassis.inprocess import Exchange
 from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.settings import Settings
+from chassis.telemetry.instance import Telemetry
 from fleet.embedded import nats
 
 Stub = TypeVar("Stub")
@@ -38,6 +39,8 @@ class Stage:
     targets: dict[str, str] = field(default_factory=dict)
     apps: dict[str, App] = field(default_factory=dict)
     exchange: Exchange = field(default_factory=Exchange)
+    telemetry: Telemetry | None = None
+    """What all tell through; without it each has its own, which nobody hears."""
 
     async def start(self, name: str, compose: Compose | None = None, **settings: Any) -> App:
         """Start one instance of a service by its folder's `compose`, or by another."""
@@ -53,7 +56,7 @@ class Stage:
             drain_s=0.0,
             grace_s=1.0,
         )
-        app = App(replace(told, **settings), self.stack, self.clock, self.exchange)
+        app = App(replace(told, **settings), self.stack, self.clock, self.exchange, self.telemetry)
         await compose(app)
         server = await app.start()
         self.targets[name] = f"ipv4:127.0.0.1:{server.port}"

@@ -20,8 +20,8 @@ class Callee:
     def __init__(self, name: str, most_in_flight: int, retry_share: float, clock: Callable[[], float]) -> None:
         self.name = name
         self.clock = clock
-        self.bulkhead = Bulkhead(name, most_in_flight)
-        self.budget = RetryBudget(retry_share, clock=clock)
+        self.bulkhead: Bulkhead = Bulkhead(name, most_in_flight)
+        self.budget: RetryBudget = RetryBudget(retry_share, clock=clock)
         self.retries = Retries(self.budget)
         self.breakers: dict[str, CircuitBreaker] = {}
         """By method, of those that were called."""

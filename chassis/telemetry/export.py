@@ -24,7 +24,6 @@ from chassis.telemetry import otlp
 from chassis.telemetry.metrics import Measured, counter, measure
 from chassis.telemetry.trace import Trace
 
-COLLECTOR = "opentelemetry.proto.collector"
 MOST_SPANS, MOST_LOGS = 2048, 4096
 BATCH = 200
 EVERY_S = 1.0
@@ -95,10 +94,9 @@ class Exporter:
         self._resource = resource
         unsampled = Trace.start().traceparent  # else the receiver would record that it receives
         self._metadata = (*headers.items(), ("traceparent", unsampled))
-        self._export_spans, self._export_logs, self._export_metrics = (
-            channel.unary_unary(f"/{COLLECTOR}.{service}/Export", request_serializer=Message.SerializeToString)
-            for service in ("trace.v1.TraceService", "logs.v1.LogsService", "metrics.v1.MetricsService")
-        )
+        self._export_spans = _export(channel, "trace.v1.TraceService")
+        self._export_logs = _export(channel, "logs.v1.LogsService")
+        self._export_metrics = _export(channel, "metrics.v1.MetricsService")
         self._answers = True
 
     async def run(self) -> None:
@@ -148,6 +146,11 @@ class Exporter:
             return error.code()
         self._answers = True
         return grpc.StatusCode.OK
+
+
+def _export(channel: grpc.aio.Channel, service: str) -> Callable[..., Any]:
+    path = f"/opentelemetry.proto.collector.{service}/Export"
+    return channel.unary_unary(path, request_serializer=Message.SerializeToString)
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL",
 
 Attributes = Mapping[str, Any]
 
-_NOTHING = nullcontext()
+NOTHING = nullcontext()
 
 
 def span(
@@ -45,8 +45,21 @@ def span(
     """Record what is done within the block as a part of the call being served, where that is sampled."""
     call, telemetry = current_call(), current_telemetry()
     if call is None or telemetry is None or not call.trace.sampled:
-        return _NOTHING
+        return NOTHING
     return _Within(begin(telemetry, name, call.trace, kind, attributes))
+
+
+def recorded() -> bool:
+    """Whether what is done now is sampled."""
+    call = current_call()
+    return call is not None and call.trace.sampled
+
+
+def record_on() -> None:
+    """Record what is done from here on for the call being served, though its trace is not sampled."""
+    call, telemetry = current_call(), current_telemetry()
+    if call and telemetry and telemetry.exports:
+        call.trace = call.trace._replace(sampled=True)
 
 
 def begin(
@@ -168,7 +181,7 @@ class _Within:
     def __init__(self, opened: Span) -> None:
         self._span = opened
         call = current_call()
-        self._serving = serving(replace(call, trace=trace_of(opened))) if call else _NOTHING
+        self._serving = serving(replace(call, trace=trace_of(opened))) if call else NOTHING
 
     def __enter__(self) -> None:
         self._token = context.attach(trace.set_span_in_context(self._span))
@@ -180,15 +193,18 @@ class _Within:
         self._serving.__exit__(kind, error, traceback)
         context.detach(self._token)
         if isinstance(error, Exception):
-            _fail(self._span, error)
+            fail(self._span, error)
         self._span.end()
 
 
-def _fail(opened: Span, error: Exception) -> None:
+def fail(opened: Span, error: Exception) -> None:
     """Say that a span failed and how; where the error came from says it in full."""
     if isinstance(error, MercatoError):
         opened.set_attribute("error.type", error.reason)
         opened.set_status(Status(StatusCode.ERROR, error.message))
+    elif isinstance(error, grpc.aio.AioRpcError):
+        opened.set_attribute("error.type", error.code().name)
+        opened.set_status(Status(StatusCode.ERROR, error.details()))
     else:
         opened.set_attribute("error.type", type(error).__qualname__)
         opened.set_status(Status(StatusCode.ERROR, str(error)))

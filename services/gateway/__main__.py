@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from chassis.clock import SystemClock
 from chassis.process import run_process
 from chassis.settings import Settings
-from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.export import Exporter
+from chassis.telemetry.instance import Telemetry
 from services.gateway.contract import Contract
 from services.gateway.gateway import Gateway
 
@@ -15,9 +17,8 @@ from services.gateway.gateway import Gateway
 def main() -> None:
     settings = Settings.from_environment("gateway")
 
-    async def live(ended: asyncio.Event) -> None:
-        configure_tracing(settings)
-        async with Gateway(settings, SystemClock(), Contract.load()):
+    async def live(ended: asyncio.Event, exporters: Sequence[Exporter]) -> None:
+        async with Gateway(settings, SystemClock(), Contract.load(), Telemetry(settings, exporters)):
             await ended.wait()
 
     run_process(settings, live)

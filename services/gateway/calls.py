@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ class HttpCall:
     query: str
     deadline: float
     """On the event loop's clock, in seconds."""
-    metadata: tuple[tuple[str, str], ...]
+    calling: Callable[[], AbstractContextManager[tuple[tuple[str, str], ...]]]
+    """Opens what the service is called within; yields the metadata that goes on to it."""
     headers: Mapping[str, str]
     """What the answer returns."""
     closing: asyncio.Future[None]
@@ -42,11 +43,13 @@ class HttpCall:
         if self.operation.method.client_streaming:
             return self._answer(await self._upload())
         message = self._message(await self._body())
-        call = self.stub(message, timeout=self._left_s(), metadata=self.metadata)
-        if self.operation.method.server_streaming:
-            to_json = self.operation.transcoder.response
-            return await send_events(self.request, call, to_json, self.headers, self.closing)
-        return self._answer(await call)
+        with self.calling() as metadata:
+            call = self.stub(message, timeout=self._left_s(), metadata=metadata)
+            if self.operation.method.server_streaming:
+                to_json = self.operation.transcoder.response
+                return await send_events(self.request, call, to_json, self.headers, self.closing)
+            answer = await call
+        return self._answer(answer)
 
     def _answer(self, data: bytes) -> Response:
         body = self.operation.transcoder.response(data)
@@ -70,7 +73,8 @@ class HttpCall:
     async def _upload(self) -> bytes:
         """Pass on a body of one message a line as it comes, and return the response."""
         self._check_content_type()
-        return await answer_to(self.stub(timeout=self._left_s(), metadata=self.metadata), self._lines())
+        with self.calling() as metadata:
+            return await answer_to(self.stub(timeout=self._left_s(), metadata=metadata), self._lines())
 
     async def _lines(self) -> AsyncIterator[bytes]:
         async for number, line in lines(self._chunk):

@@ -30,13 +30,12 @@ class Exchange:
     tracestate: str
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], trace_ratio: float) -> Exchange:
+    def of(cls, headers: Mapping[str, str], parent: Trace | None, trace: Trace) -> Exchange:
         """Take over the client's ids where it sends them and they are usable; make them where not."""
-        given = headers.get("X-Request-Id", "")
-        parent, state = Trace.parse(headers.get("Traceparent", "")), headers.get("Tracestate", "")
+        given, state = headers.get("X-Request-Id", ""), headers.get("Tracestate", "")
         return cls(
             request_id=given if _PRINTABLE.fullmatch(given) else uuid4().hex,
-            trace=parent.child() if parent else Trace.start(trace_ratio),
+            trace=trace,
             tracestate=state if parent and _STATE.fullmatch(state) else "",
         )
 
@@ -45,11 +44,11 @@ class Exchange:
         """What every answer returns."""
         return {"X-Request-Id": self.request_id, "Traceparent": self.trace.traceparent}
 
-    def metadata(self, caller: str) -> tuple[tuple[str, str], ...]:
-        """What goes on to the service."""
+    def metadata(self, caller: str, trace: Trace) -> tuple[tuple[str, str], ...]:
+        """What goes on to the service, with the trace of the call to it."""
         ids = (
             ("mercato-caller", caller),
-            ("traceparent", self.trace.traceparent),
+            ("traceparent", trace.traceparent),
             ("x-request-id", self.request_id),
         )
         return (*ids, ("tracestate", self.tracestate)) if self.tracestate else ids

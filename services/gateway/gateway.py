@@ -14,6 +14,7 @@ from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.server import Server
 from chassis.settings import Settings
+from chassis.telemetry.instance import Telemetry
 from services.gateway.codec import Codec
 from services.gateway.contract import Contract
 from services.gateway.cors import Cors
@@ -30,10 +31,13 @@ from services.gateway.web import Connections, Front
 class Gateway:
     """Serves HTTP and gRPC until it is closed; then it refuses new calls and lets those in flight finish."""
 
-    def __init__(self, settings: Settings, clock: Clock, contract: Contract) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, contract: Contract, telemetry: Telemetry | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._contract = contract
+        self._telemetry = (telemetry or Telemetry(settings)).tell()
         self._stack = AsyncExitStack()
         self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
         self.http_port = 0
@@ -54,13 +58,13 @@ class Gateway:
         settings, contract = self._settings, self._contract
         registration = await stack.enter_async_context(Registration(settings, self._clock, self.resilience))
         upstream = await stack.enter_async_context(Upstream(contract, settings.target, self.resilience))
-        server = Server(settings, self._clock)
+        server = Server(settings, self._clock, sampler=self._telemetry.sampler)
 
         compiled = list(operations(contract, Codec(contract.image)))
         routes = RouteTable((one.verb, one.template, one) for one in compiled)
         static = pages(contract, document(contract, compiled), settings.port)
         cors = Cors(settings.options.get("cors_origins", ""))
-        front = Front(routes, upstream.stubs, static, cors, server, settings.trace_ratio)
+        front = Front(routes, upstream.stubs, static, cors, server, self._telemetry)
         runner = ServerRunner(Connections(front), shutdown_timeout=settings.grace_s)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -70,7 +74,7 @@ class Gateway:
         await site.start()
         self.http_port = runner.addresses[0][1]
 
-        forward = PassThrough(contract.methods, upstream.stubs, server, settings.trace_ratio)
+        forward = PassThrough(contract.methods, upstream.stubs, server, self._telemetry)
         server.grpc.add_generic_rpc_handlers(
             (forward, *reflection_handlers(contract, (health.SERVICE_NAME, SERVICES[-1])))
         )

@@ -10,15 +10,20 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 
+from chassis.call import Call, serving
 from chassis.errors import MercatoError
 from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context
 from chassis.policy import Policy
 from chassis.server import Server
 from chassis.status import CODES, DETAILS, PUSHBACK, to_trailers
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.rpc import ClientCalls, code_of, served_s
+from chassis.telemetry.spans import FAULTS
 from chassis.telemetry.trace import Trace
 from services.gateway.contract import kind_of
 from services.gateway.failures import failure
 from services.gateway.feed import answer_to, feeding
+from services.gateway.incoming import Incoming
 from services.gateway.operations import UNARY_TIMEOUT_S
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -37,7 +42,7 @@ class PassThrough(grpc.GenericRpcHandler):
         methods: Iterable[MethodDescriptor],
         stubs: Mapping[str, Callable[..., Any]],
         server: Server,
-        trace_ratio: float,
+        telemetry: Telemetry,
     ) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for method in methods:
@@ -45,7 +50,7 @@ class PassThrough(grpc.GenericRpcHandler):
             streaming = method.client_streaming or method.server_streaming
             timeout_s = policy.timeout_s if streaming else UNARY_TIMEOUT_S
             limit = (lambda: server.streams) if method.server_streaming else partial(server.calls.serving, policy.path)
-            forward = _Forward(stubs[policy.path], limit, timeout_s, trace_ratio)
+            forward = _Forward(policy.path, stubs[policy.path], limit, timeout_s, telemetry)
             make: Any = getattr(grpc, f"{kind_of(method)}_rpc_method_handler")
             self._handlers[policy.path] = make(getattr(forward, kind_of(method)))
 
@@ -59,56 +64,85 @@ class _Forward:
 
     def __init__(
         self,
+        path: str,
         stub: Callable[..., Any],
         limit: Callable[[], AbstractContextManager[None]],
         timeout_s: float,
-        trace_ratio: float,
+        telemetry: Telemetry,
     ) -> None:
+        self._path = path
         self._stub = stub
         self._limit = limit
         self._timeout_s = timeout_s
-        self._trace_ratio = trace_ratio
+        self._telemetry = telemetry
+        self._made = ClientCalls(telemetry.fields["service"])
 
     async def unary_unary(self, request: bytes, context: Context) -> bytes:
         """Forward one request and one response."""
-        async with self._passing(context):
-            call = self._stub(request, **self._options(context))
+        async with self._passing(context) as options:
+            call = self._stub(request, **options)
             return await self._response(call, call, context)
 
     async def stream_unary(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """Forward a stream of requests and one response."""
-        async with self._passing(context):
-            call = self._stub(**self._options(context))
+        async with self._passing(context) as options:
+            call = self._stub(**options)
             return await self._response(call, answer_to(call, requests), context)
 
     async def unary_stream(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """Forward one request and a stream of responses."""
-        async with self._passing(context):
-            call = self._stub(request, **self._options(context))
+        async with self._passing(context) as options:
+            call = self._stub(request, **options)
             async for response in self._responses(call, context):
                 yield response
 
     async def stream_stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Forward streams both ways."""
-        async with self._passing(context):
-            call = self._stub(**self._options(context))
+        async with self._passing(context) as options:
+            call = self._stub(**options)
             async with feeding(call, requests):
                 async for response in self._responses(call, context):
                     yield response
 
     @asynccontextmanager
-    async def _passing(self, context: Context) -> AsyncIterator[None]:
-        """Keep to the limit, and pass errors on."""
+    async def _passing(self, context: Context) -> AsyncIterator[dict[str, Any]]:
+        """Keep to the limit, record the call, and pass errors on; yields what the service is called with."""
+        metadata = context.invocation_metadata() or ()
+        given = dict(metadata)
+        parent = Trace.parse(str(given.get(TRACEPARENT, "")))
+        incoming, code = Incoming(self._telemetry, self._path, parent), "CANCELLED"
+        caller = str(given.get(CALLER) or ANONYMOUS)
         try:
-            with self._limit():
-                yield
+            with self._limit(), serving(Call(self._path, caller, None, incoming.trace)):
+                with self._made.calling(self._path) as trace:
+                    left_s = context.time_remaining()
+                    yield {
+                        "timeout": self._timeout_s if left_s is None else left_s,
+                        "metadata": _forward(metadata, caller, trace),
+                    }
+                code = "OK"
         except (MercatoError, grpc.aio.AioRpcError) as error:
+            code = code_of(error)
             _, status = failure(error)
             if isinstance(error, MercatoError):
                 trailers = to_trailers(error, status)
             else:
                 trailers = _backward(error.trailing_metadata())
             await context.abort(CODES[status.code], status.message, trailers)
+        finally:
+            self._note(incoming, code, caller)
+
+    def _note(self, incoming: Incoming, code: str, caller: str) -> None:
+        """Count and record one call."""
+        method = self._path.removeprefix("/")
+        served_s.labels(method, code).observe(incoming.duration_s, incoming.exemplar)
+        attributes = {
+            "rpc.system.name": "grpc",
+            "rpc.method": method,
+            "rpc.response.status_code": code,
+            "mercato.caller": caller,
+        }
+        incoming.end(method, code if code in FAULTS else "", attributes)
 
     async def _response(self, call: Any, answer: Awaitable[bytes], context: Context) -> bytes:
         response = await answer
@@ -129,23 +163,12 @@ class _Forward:
         if headers := _backward(await call.initial_metadata()):
             await context.send_initial_metadata(headers)
 
-    def _options(self, context: Context) -> dict[str, Any]:
-        left_s = context.time_remaining()
-        return {
-            "timeout": self._timeout_s if left_s is None else left_s,
-            "metadata": _forward(context.invocation_metadata() or (), self._trace_ratio),
-        }
 
-
-def _forward(metadata: Metadata, trace_ratio: float) -> tuple[tuple[str, str | bytes], ...]:
+def _forward(metadata: Metadata, caller: str, trace: Trace) -> tuple[tuple[str, str | bytes], ...]:
     """Return what goes on to the service: what the client sent, the caller and the trace."""
-    kept = [(key, value) for key, value in metadata if key not in _HOP_BY_HOP and not key.startswith("grpc-")]
-    keys = {key for key, _ in kept}
-    if CALLER not in keys:
-        kept.append((CALLER, ANONYMOUS))
-    if TRACEPARENT not in keys:
-        kept.append((TRACEPARENT, Trace.start(trace_ratio).traceparent))
-    return tuple(kept)
+    ours = (*_HOP_BY_HOP, CALLER, TRACEPARENT)
+    kept = [(key, value) for key, value in metadata if key not in ours and not key.startswith("grpc-")]
+    return (*kept, (CALLER, caller), (TRACEPARENT, trace.traceparent))
 
 
 def _backward(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from time import perf_counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import grpc
@@ -14,16 +17,20 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web import BaseRequest, Response, StreamResponse
 from aiohttp.web import Server as HttpServer
 from aiohttp.web_protocol import RequestHandler
-from prometheus_client import Counter, Histogram
 
 from chassis.call import Call, serving
 from chassis.errors import Internal, MercatoError
 from chassis.server import Server
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.metrics import durations
+from chassis.telemetry.rpc import ClientCalls
+from chassis.telemetry.trace import Trace
 from services.gateway.calls import HttpCall
 from services.gateway.cors import Cors
 from services.gateway.errors import MalformedRequest, UrlTooLong
 from services.gateway.exchange import Exchange, caller_of, timeout_of
 from services.gateway.failures import error_response
+from services.gateway.incoming import Incoming
 from services.gateway.operations import Operation
 from services.gateway.pages import Page
 from services.gateway.routes import RouteTable
@@ -33,8 +40,11 @@ LARGEST_HEADER = 16 << 10
 IDLE_S = 75.0
 
 _log = logging.getLogger("mercato.http")
-_seconds = Histogram("mercato_http_request_seconds", "Time HTTP requests took.", ("method",))
-_count = Counter("mercato_http_requests_total", "HTTP requests, by status.", ("method", "status"))
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_seconds = durations(
+    "http.server.request.duration", "Time HTTP requests took.",
+    "http.request.method", "http.route", "http.response.status_code",
+)  # fmt: skip
 
 
 class Front:
@@ -47,14 +57,15 @@ class Front:
         pages: Mapping[str, Page],
         cors: Cors,
         server: Server,
-        trace_ratio: float,
+        telemetry: Telemetry,
     ) -> None:
         self._routes = routes
         self._stubs = stubs
         self._pages = pages
         self._cors = cors
         self._calls, self._streams = server.calls, server.streams
-        self._trace_ratio = trace_ratio
+        self._telemetry = telemetry
+        self._made = ClientCalls(telemetry.fields["service"])
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def close(self) -> None:
@@ -63,12 +74,14 @@ class Front:
 
     async def answer(self, request: BaseRequest) -> StreamResponse:
         """Answer one request, whatever it is."""
-        started, status = perf_counter(), 499  # when the client goes before the answer
-        exchange = Exchange.of(request.headers, self._trace_ratio)
+        status, route = 499, _Route()  # when the client goes before the answer
+        parent = Trace.parse(request.headers.get("Traceparent", ""))
+        incoming = Incoming(self._telemetry, request.method, parent)
+        exchange = Exchange.of(request.headers, parent, incoming.trace)
         headers = {**exchange.headers, **self._cors.headers(request)}
         with serving(Call(method="", caller="", deadline=None, trace=exchange.trace)) as call:
             try:
-                response = await self._dispatch(request, exchange, call, headers)
+                response = await self._dispatch(request, exchange, call, headers, route)
                 status = response.status
             except (MercatoError, grpc.aio.AioRpcError) as error:
                 response = error_response(error, headers)
@@ -82,36 +95,60 @@ class Front:
                 response = error_response(Internal(), headers)
                 status = response.status
             finally:
-                _note(request, exchange, call, status, perf_counter() - started)
+                _note(request, exchange, call, route, status, incoming)
         return response
 
     async def _dispatch(
-        self, request: BaseRequest, exchange: Exchange, call: Call, headers: Mapping[str, str]
+        self, request: BaseRequest, exchange: Exchange, call: Call, headers: Mapping[str, str], route: _Route
     ) -> StreamResponse:
         if len(request.raw_path) > LARGEST_URL:
             raise UrlTooLong(limit=LARGEST_URL)
         path, _, query = request.raw_path.partition("?")
         if page := self._pages.get(path):
+            route.text = path
             return page.response(request.method, headers)
         if request.method == hdrs.METH_OPTIONS:
             return self._options(path, headers)
         operation, variables = self._routes.find(request.method, path)
-        call.method, call.caller = operation.path, caller_of(request.headers)
+        call.method, call.caller, route.text = operation.path, caller_of(request.headers), operation.template.text
         call.deadline = asyncio.get_running_loop().time() + timeout_of(request.headers, operation.timeout_s)
         with self._streams if operation.method.server_streaming else self._calls.serving(operation.path):
-            stub, metadata = self._stubs[operation.path], exchange.metadata(call.caller)
-            one = HttpCall(request, operation, stub, variables, query, call.deadline, metadata, headers, self._closing)
+            stub, calling = self._stubs[operation.path], partial(self._calling, operation.path, exchange, call.caller)
+            one = HttpCall(request, operation, stub, variables, query, call.deadline, calling, headers, self._closing)
             return await one.answer()
+
+    @contextmanager
+    def _calling(self, path: str, exchange: Exchange, caller: str) -> Iterator[tuple[tuple[str, str], ...]]:
+        with self._made.calling(path) as trace:
+            yield exchange.metadata(caller, trace)
 
     def _options(self, path: str, headers: Mapping[str, str]) -> Response:
         allowed = ", ".join((*self._routes.allowed(path), hdrs.METH_OPTIONS))
         return Response(status=204, headers={**headers, **self._cors.preflight(allowed), "Allow": allowed})
 
 
-def _note(request: BaseRequest, exchange: Exchange, call: Call, status: int, duration_s: float) -> None:
-    """Count and log one request."""
-    _seconds.labels(call.method).observe(duration_s)
-    _count.labels(call.method, status).inc()
+@dataclass(slots=True)
+class _Route:
+    """What a request was found to mean; empty for nothing."""
+
+    text: str = ""
+
+
+def _note(request: BaseRequest, exchange: Exchange, call: Call, route: _Route, status: int, incoming: Incoming) -> None:
+    """Count, record and log one request."""
+    method = request.method if request.method in _METHODS else "_OTHER"
+    duration_s = incoming.duration_s
+    _seconds.labels(method, route.text, status).observe(duration_s, incoming.exemplar)
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "http.route": route.text,
+        "url.path": request.raw_path.partition("?")[0][:200],
+        "url.scheme": "http",
+        "http.response.status_code": status,
+        "mercato.caller": call.caller,
+    }
+    error = str(status) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    incoming.end(f"{method} {route.text}".strip(), error, attributes)
     _log.info(
         f"{request.method} {request.raw_path.partition('?')[0][:200]}",
         extra={

@@ -21,7 +21,6 @@ from mercato.customers.v1.customers_pb2_grpc import CustomerServiceStub
 from mercato.orders.v1 import orders_pb2
 from mercato.orders.v1.orders_pb2_grpc import OrderServiceStub
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -45,7 +44,7 @@ from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.settings import Settings
 from chassis.status import from_rpc_error
-from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.instance import Telemetry
 from chassis.telemetry.trace import Trace
 from tests.chassis.probe import CATALOG, CUSTOMERS, ORDERS, Probe
 from tests.chassis.probe import serving as serving_probes
@@ -107,6 +106,7 @@ class Way:
 @pytest.fixture(scope="module")
 async def probes(stage: Stage) -> tuple[Probe, Probe]:
     catalog, orders = Probe(CATALOG), Probe(ORDERS)
+    stage.telemetry = Telemetry(Settings("tests", "tests/1"))
     await stage.start("shop", serving_probes(catalog, orders))
     return catalog, orders
 
@@ -436,11 +436,10 @@ async def test_the_same_request_again_gets_the_same_answer(way: Way, tmp_path: P
 
 
 async def test_a_sampled_call_is_recorded_by_both_sides(way: Way) -> None:
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = configure_tracing(Settings("tests", "tests/1"))
     exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = way.stage.telemetry
+    assert telemetry is not None
+    telemetry.tell().provider.add_span_processor(SimpleSpanProcessor(exporter))
 
     async def fail(request: Any, context: Any) -> None:
         raise NotFound(name="products/1")

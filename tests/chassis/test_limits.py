@@ -8,7 +8,7 @@ from chassis.limits import Limit
 
 
 def in_flight(kind: str) -> float | None:
-    return REGISTRY.get_sample_value("mercato_server_calls_in_flight", {"kind": kind})
+    return REGISTRY.get_sample_value("mercato_server_calls_in_flight", {"mercato_kind": kind})
 
 
 def test_the_metric_counts_the_calls_of_all_instances_in_the_process() -> None:

@@ -97,9 +97,9 @@ def test_quantiles_of_buckets() -> None:
 def test_tallies_are_read_from_what_a_server_serves() -> None:
     text = "\n".join(
         [
-            "# TYPE mercato_server_call_seconds histogram",
+            "# TYPE rpc_server_call_duration_seconds histogram",
             *(
-                f'mercato_server_call_seconds_bucket{{code="{code}",le="{bound}",method="{method}"}} {count}'
+                f'rpc_server_call_duration_seconds_bucket{{rpc_response_status_code="{code}",le="{bound}",rpc_method="{method[1:]}"}} {count}'
                 for method, code, counts in (
                     (METHOD, "OK", (3, 8, 9)),
                     (METHOD, "UNAVAILABLE", (2, 2, 2)),
@@ -109,9 +109,9 @@ def test_tallies_are_read_from_what_a_server_serves() -> None:
                 )
                 for bound, count in zip(("0.1", "0.2", "+Inf"), counts, strict=True)
             ),
-            f'mercato_server_call_seconds_count{{code="OK",method="{METHOD}"}} 9.0',
-            f'mercato_server_call_seconds_count{{code="UNAVAILABLE",method="{METHOD}"}} 2.0',
-            f'mercato_server_call_seconds_count{{code="CANCELLED",method="{METHOD.replace("Get", "Watch")}"}} 4.0',
+            f'rpc_server_call_duration_seconds_count{{rpc_response_status_code="OK",rpc_method="{METHOD[1:]}"}} 9.0',
+            f'rpc_server_call_duration_seconds_count{{rpc_response_status_code="UNAVAILABLE",rpc_method="{METHOD[1:]}"}} 2.0',
+            f'rpc_server_call_duration_seconds_count{{rpc_response_status_code="CANCELLED",rpc_method="{METHOD[1:].replace("Get", "Watch")}"}} 4.0',
             "",
         ]
     )

@@ -119,8 +119,8 @@ def ends_of_calls() -> Counter[str]:
     ends = Counter[str]()
     for family in REGISTRY.collect():
         for sample in family.samples:
-            if sample.name == "mercato_client_call_seconds_count":
-                ends[sample.labels["code"]] += int(sample.value)
+            if sample.name == "rpc_client_call_duration_seconds_count":
+                ends[sample.labels["rpc_response_status_code"]] += int(sample.value)
     return ends
 
 

@@ -286,7 +286,7 @@ class TestBulkheads:
         with pytest.raises(BulkheadFull) as error:
             await read(b"", timeout=30)
         assert error.value.data == {"limit": "4", "callee": "catalog"}
-        in_flight = {"callee": "catalog"}
+        in_flight = {"mercato_callee": "catalog"}
         assert (REGISTRY.get_sample_value("mercato_client_bulkhead_in_flight", in_flight) or 0) >= 4
         assert await asyncio.gather(*(elsewhere(b"told", timeout=5) for _ in range(4))) == [b"told"] * 4
         go.set()
@@ -410,4 +410,6 @@ async def test_a_caller_without_a_deadline_gets_that_of_the_contract(way: Way, b
 
 
 def _shown(callee: str, method: str) -> float | None:
-    return REGISTRY.get_sample_value("mercato_client_breaker_state", {"callee": callee, "method": method})
+    return REGISTRY.get_sample_value(
+        "mercato_client_breaker_state", {"mercato_callee": callee, "rpc_method": method.removeprefix("/")}
+    )

@@ -22,7 +22,7 @@ async def answering() -> str:
 
 
 def used(name: str) -> float:
-    return REGISTRY.get_sample_value("mercato_client_fallbacks_total", {"fallback": name}) or 0.0
+    return REGISTRY.get_sample_value("mercato_client_fallbacks_total", {"mercato_fallback": name}) or 0.0
 
 
 @pytest.mark.parametrize("error", [Unavailable(), DeadlineExceeded(), CircuitOpen(callee="a", method="b")])

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent.parent
 SETUP = """
 import logging, os, sys, time
 from chassis.call import Call, serving
-from chassis.telemetry.logs import CallLog, configure_logs, log_as
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.logs import CallLog, configure_logs
 from chassis.settings import Settings
 from chassis.telemetry.trace import Trace
 configure_logs(Settings("orders", "orders/1", log_level="INFO"))
@@ -51,7 +52,7 @@ def test_lines_of_a_call_bear_its_trace_and_its_caller() -> None:
     call, record, outside = lines("""
 trace = Trace("a" * 32, "b" * 16, False)
 with serving(Call("/m", 'a "gateway"', None, trace)) as call:
-    CallLog("/m").write(call, "OK", 0.0012345)
+    CallLog("/mercato.m").write(call, "OK", 0.0012345)
     log.info("within")
 log.info("outside")
 """)
@@ -59,7 +60,7 @@ log.info("outside")
     assert call == {
         "level": "INFO", "message": "call", "service": "orders", "instance": "orders/1", "version": "v1",
         "logger": "mercato.calls", "trace": "a" * 32, "span": "b" * 16, "caller": 'a "gateway"',
-        "method": "/m", "code": "OK", "ms": 1.23,
+        "method": "/mercato.m", "code": "OK", "ms": 1.23,
     }  # fmt: skip
     assert (record["trace"], record["span"], record["caller"]) == ("a" * 32, "b" * 16, 'a "gateway"')
     assert "trace" not in outside
@@ -69,9 +70,9 @@ def test_lines_of_calls_stand_in_the_name_of_the_instance_that_serves_them() -> 
     hosted, own = lines("""
 import contextvars
 def host():
-    log_as(Settings("carts", "carts/2"))
-    return CallLog("/m")
-own, hosted = CallLog("/m"), contextvars.copy_context().run(host)
+    Telemetry(Settings("carts", "carts/2")).tell()
+    return CallLog("/mercato.m")
+own, hosted = CallLog("/mercato.m"), contextvars.copy_context().run(host)
 hosted.write(a_call, "OK", 1)
 own.write(a_call, "OK", 1)
 """)
@@ -82,10 +83,10 @@ own.write(a_call, "OK", 1)
 def test_lines_of_calls_and_records_come_in_order() -> None:
     found = lines("""
 for number in range(300):
-    CallLog(f"/{number}").write(a_call, "OK", 1)
-    log.info("then", extra={"method": f"/{number}"})
+    CallLog(f"/mercato.{number}").write(a_call, "OK", 1)
+    log.info("then", extra={"method": f"/mercato.{number}"})
 """)
-    assert [line["method"] for line in found] == [f"/{number}" for number in range(300) for _ in range(2)]
+    assert [line["method"] for line in found] == [f"/mercato.{number}" for number in range(300) for _ in range(2)]
 
 
 def test_an_exception_comes_with_its_traceback() -> None:
@@ -122,7 +123,7 @@ def test_lines_are_out_after_a_moment() -> None:
 
 
 def test_what_the_level_excludes_is_not_written() -> None:
-    assert lines('log.debug("no"); logging.getLogger().setLevel("ERROR"); CallLog("/m").write(a_call, "OK", 1)') == []
+    assert lines('log.debug("no"); logging.getLogger().setLevel("ERROR"); CallLog("/mercato.m").write(a_call, "OK", 1)') == []
 
 
 def test_what_cannot_be_written_harms_nobody() -> None:

@@ -10,8 +10,7 @@ from mercato.catalog.v1 import catalog_pb2
 from mercato.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from mercato.customers.v1 import customers_pb2
 from mercato.customers.v1.customers_pb2_grpc import CustomerServiceStub
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -20,7 +19,8 @@ from chassis.app import App
 from chassis.call import Call, current_call, serving
 from chassis.errors import MercatoError, NotFound
 from chassis.settings import Settings
-from chassis.telemetry.spans import configure_tracing
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.sampling import Sampler
 from chassis.telemetry.trace import Trace
 from tests.chassis.probe import CATALOG, CUSTOMERS, Probe
 from tests.chassis.probe import serving as serving_probes
@@ -31,13 +31,17 @@ SAMPLED = Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", sampled=
 
 
 @pytest.fixture(scope="module")
-def exporter() -> InMemorySpanExporter:
-    """Collects spans in memory, behind the provider that a service configures."""
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = configure_tracing(Settings("tests", "tests/1"))
+def telemetry(stage: Stage) -> Telemetry:
+    """What all on stage tell through."""
+    stage.telemetry = Telemetry(Settings("tests", "tests/1"))
+    return stage.telemetry
+
+
+@pytest.fixture(scope="module")
+def exporter(telemetry: Telemetry) -> InMemorySpanExporter:
+    """Collects spans in memory."""
     exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry.provider.add_span_processor(SimpleSpanProcessor(exporter))
     return exporter
 
 
@@ -111,7 +115,8 @@ def services(started: Services) -> Services:
 
 
 @pytest.fixture
-async def customers(stage: Stage, services: Services) -> CustomerServiceStub:
+async def customers(stage: Stage, services: Services, telemetry: Telemetry) -> CustomerServiceStub:
+    telemetry.tell()
     return stage.stub(CUSTOMERS, CustomerServiceStub)
 
 
@@ -191,7 +196,11 @@ async def test_a_failure_shows_on_every_span(
 
 
 async def test_a_trace_begun_by_a_server_is_the_one_in_its_logs_and_events(
-    stage: Stage, services: Services, recorded: InMemorySpanExporter
+    stage: Stage,
+    telemetry: Telemetry,
+    services: Services,
+    recorded: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     probe, seen = Probe(CATALOG), []
 
@@ -203,7 +212,8 @@ async def test_a_trace_begun_by_a_server_is_the_one_in_its_logs_and_events(
 
     probe.on("GetProduct", note)
     before = stage.targets["catalog"]
-    await stage.start("catalog", serving_probes(probe), trace_ratio=1.0)
+    monkeypatch.setattr(telemetry, "sampler", Sampler(1.0))
+    await stage.start("catalog", serving_probes(probe))
     bare: Any = CatalogServiceStub(stage.channel(CATALOG))
     stage.targets["catalog"] = before
     await bare.GetProduct(catalog_pb2.GetProductRequest(name="products/1"))

@@ -1,0 +1,59 @@
+"""What waits at a service: events for the bus, events for their handlers, sagas, and calls for connections."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from chassis.clock import Clock
+from chassis.consumer import Consumer
+from chassis.database import Database
+from chassis.errors import Unavailable
+from chassis.sagas import Sagas
+from chassis.telemetry.metrics import gauge
+
+EVERY_S = 2.0
+MOST_SAGAS = 1000
+
+_log = logging.getLogger(__name__)
+_unpublished = gauge("mercato.outbox.unpublished", "Events that the bus is still to be told.")
+_outbox_lag = gauge("mercato.outbox.lag", "How old the oldest of them is.", unit="s")
+_dead_letters = gauge("mercato.dead_letters", "Events that could not be handled.")
+_live = gauge("mercato.saga.live", "Sagas that are not done.", "mercato.saga.kind", "mercato.saga.status")
+_pending = gauge("mercato.consumer.pending", "Events that wait to be handled.", "messaging.consumer.group.name")
+
+
+class Waiting:
+    """What waits at one service, as one of its instances sees it."""
+
+    def __init__(self, database: Database, clock: Clock, consumer: Consumer | None, sagas: Sagas | None) -> None:
+        self._database = database
+        self._clock = clock
+        self._consumer = consumer
+        self._sagas = sagas
+
+    async def run(self) -> None:
+        """Look now and then until cancelled."""
+        while True:
+            try:
+                await self._look()
+            except Unavailable as error:
+                _log.debug("cannot look at what waits", extra={"error": str(error)})
+            await self._clock.sleep(EVERY_S)
+
+    async def _look(self) -> None:
+        row = await self._database.row(
+            "SELECT count(*) AS unpublished, min(create_time) AS oldest,"
+            " (SELECT count(*) FROM dead_letters) AS dead FROM events WHERE publish_time IS NULL"
+        )
+        assert row is not None
+        _unpublished.set(row["unpublished"])
+        _outbox_lag.set(max((self._clock.now() - row["oldest"]).total_seconds(), 0) if row["oldest"] else 0)
+        _dead_letters.set(row["dead"])
+        if self._consumer:
+            _pending.labels(self._consumer.group).set(await self._consumer.pending())
+        if self._sagas:
+            live = Counter((saga.kind, saga.status) for saga in await self._sagas.live(MOST_SAGAS))
+            for kind in self._sagas.kinds:
+                for status in ("running", "unwinding", "stuck"):
+                    _live.labels(kind, status).set(live[kind, status])
