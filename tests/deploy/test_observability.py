@@ -10,8 +10,8 @@ from deploy.observability import generate
 from deploy.observability.dashboards import COLUMNS, load
 from deploy.observability.objectives import promises
 from deploy.observability.rules import BURNS, Scale
-from tests.prometheus.debian import HERE
 
+HERE = Path(generate.__file__).parent
 FOLDERS = ("prometheus/rules", "grafana/dashboards")
 BY_HAND = {"operations.yml"}
 
