@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,17 +22,19 @@ from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.idempotency import Requests
 from chassis.inprocess import Exchange
+from chassis.instance import INSTANCE, Instance
 from chassis.migrations import migrate
 from chassis.nats import NatsBus
 from chassis.operations import OPERATIONS, Operations
 from chassis.outbox import Outbox
 from chassis.process import run_process
+from chassis.readiness import DatabaseLook, Readiness, bus_look
 from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.saga import Saga
 from chassis.sagas import Sagas
-from chassis.server import Server
+from chassis.server import MAX_REQUEST_BYTES, Server
 from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
 from chassis.telemetry.export import Exporter
@@ -59,6 +62,7 @@ class App:
         self.settings = settings
         self.telemetry = (telemetry or Telemetry(settings)).tell()
         self.clock: Clock = clock or SystemClock()
+        self.readiness = Readiness(self.clock)
         self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
         self.database: Database
         self.bus: Bus
@@ -71,6 +75,7 @@ class App:
         self._working, self._serving = AsyncExitStack(), AsyncExitStack()
         self._has_database = False
         self._servicers: list[tuple[ServiceDescriptor, object]] = []
+        self._max_request_bytes = MAX_REQUEST_BYTES
         self._background: list[Work] = []
 
     async def open_database(self, migrations: Path) -> Database:
@@ -79,6 +84,7 @@ class App:
         await migrate(self.database, migrations)
         self.requests = Requests(self.database, self.clock)
         self._has_database = True
+        self.readiness.add("database", await self._stack.enter_async_context(DatabaseLook(self.settings.database_url)))
         self.background(self._prune)
         return self.database
 
@@ -87,6 +93,7 @@ class App:
         self.bus = await self._stack.enter_async_context(NatsBus(self.settings.nats_url, self.settings.instance))
         self.outbox = Outbox(self.database, self.bus, self.clock, self.settings.service)
         self.background(self.outbox.run)
+        self.readiness.add("bus", bus_look(self.bus), optional=True)
         return self.bus
 
     def client(self, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub]) -> Stub:
@@ -105,9 +112,10 @@ class App:
         self.consumer = Consumer(self.database, self.bus, self.clock, self.settings.service, handlers)
         self.background(self.consumer.run)
 
-    def serve(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Serve a service."""
+    def serve(self, service: ServiceDescriptor, servicer: object, max_request_bytes: int = MAX_REQUEST_BYTES) -> None:
+        """Serve a service. What its requests may be, those of all others on this port may be, too."""
         self._servicers.append((service, servicer))
+        self._max_request_bytes = max(self._max_request_bytes, max_request_bytes)
 
     def background(self, work: Work) -> None:
         """Do some work for as long as the instance serves. It may not end."""
@@ -117,10 +125,11 @@ class App:
         """Start the background work, then serve, until the stack is closed."""
         database = self.database if self._has_database else None
         self.serve(OPERATIONS, Operations(self.settings.service, database, self.consumer, self.sagas))
+        self.serve(INSTANCE, Instance(self.settings, self.readiness))
         if database:
             self.background(Waiting(database, self.clock, self.consumer, self.sagas).run)
         requests = self.requests if self._has_database else None
-        server = Server(self.settings, self.clock, requests, self.telemetry.sampler)
+        server = Server(self.settings, self.clock, requests, self.telemetry.sampler, self._max_request_bytes)
         for service, servicer in self._servicers:
             await server.add(service, servicer)
         await self._stack.enter_async_context(self._working)
@@ -133,6 +142,10 @@ class App:
         await self._serving.enter_async_context(server)
         registration.begin(server)
         self._serving.callback(registration.drain)
+        if self.settings.mesh:
+            self.readiness.add("mesh", registration.look, optional=True)
+        looking = asyncio.create_task(endless(partial(self.readiness.run, server.tell, registration.tell)))
+        self._working.push_async_callback(cancel, [looking])
         return server
 
     async def drain(self) -> None:

@@ -68,6 +68,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker now."""
+        ...
+
+    @property
     def incarnation(self) -> int:
         """Grows whenever the connection was lost and made anew: what the broker was told last may be lost."""
         ...

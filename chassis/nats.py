@@ -96,6 +96,11 @@ class NatsBus:
         await self._client.close()
 
     @property
+    def connected(self) -> bool:
+        """See Bus.connected."""
+        return self._client.is_connected
+
+    @property
     def incarnation(self) -> int:
         """See Bus.incarnation."""
         return self._incarnation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
-from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions, ServiceOptions
 from mercato.policy.v1 import policy_pb2
 
 UNARY_TIMEOUT_S = 2.0
@@ -70,6 +70,12 @@ class Policy:
             and id_field.type == _STRING,
             objective=Objective.of(method),
         )
+
+
+def is_everywhere(service: ServiceDescriptor) -> bool:
+    """Whether every instance of every service serves it, so that its requests say in `service` who is asked."""
+    options: ServiceOptions = service.GetOptions()
+    return options.Extensions[policy_pb2.service].everywhere
 
 
 def _share(percent: float) -> float:

@@ -18,6 +18,7 @@ from chassis.channels import Channel, open_channel
 from chassis.clock import Clock
 from chassis.errors import MercatoError
 from chassis.limits import Calls
+from chassis.readiness import Missing
 from chassis.resilience.callee import Resilience
 from chassis.server import Server
 from chassis.settings import Settings
@@ -26,6 +27,7 @@ from chassis.tasks import cancel, endless
 REGISTRY = pb.DESCRIPTOR.services_by_name["RegistryService"]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 """Between tries to reach the mesh."""
+LONGEST_REASON = 500
 HEARTBEATS = 3
 """In a lease: two may be lost."""
 
@@ -46,6 +48,7 @@ class Registration:
         self._changed = asyncio.Event()
         self._pause_s = FIRST_PAUSE_S
         self._heartbeat_s = 1.0
+        self._registered = False
         self._instance = pb.Instance(
             name=settings.instance,
             service=settings.service,
@@ -76,9 +79,22 @@ class Registration:
         )
         self._stack.push_async_callback(cancel, [registering])
 
+    async def look(self) -> None:
+        """Look whether the mesh knows of the instance; Missing."""
+        if not self._registered:
+            raise Missing("not registered", certain=False)  # it may be for a moment
+
+    async def tell(self, problem: str) -> None:
+        """Say at once that the instance takes no calls, as there is a problem, or that it takes them again."""
+        if self._instance.state != pb.Instance.STATE_DRAINING:
+            self._instance.state = pb.Instance.STATE_UNHEALTHY if problem else pb.Instance.STATE_SERVING
+            self._instance.reason = problem[:LONGEST_REASON]
+            self._changed.set()
+
     def drain(self) -> None:
         """Say at once that the instance takes no new calls."""
         self._instance.state = pb.Instance.STATE_DRAINING
+        self._instance.reason = ""
         self._changed.set()
 
     async def _register(self, registry: mesh_pb2_grpc.RegistryServiceStub, calls: Calls) -> None:
@@ -88,10 +104,12 @@ class Registration:
                     if self._pause_s > FIRST_PAUSE_S:
                         _log.info("registered again")
                     self._pause_s = FIRST_PAUSE_S
+                    self._registered = True
                     self._heartbeat_s = answer.lease.ToTimedelta().total_seconds() / HEARTBEATS
             except MercatoError as error:
                 if self._pause_s == FIRST_PAUSE_S:
                     _log.warning("cannot register", extra={"error": str(error)})
+            self._registered = False
             await self._clock.sleep(self._pause_s)
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 

@@ -27,6 +27,8 @@ from chassis.xds import CLIENT_STATUS, client_status_handler
 MAX_REQUEST_BYTES = 1024**2
 """A request is read and checked in one go, which everybody else waits for."""
 MAX_RESPONSE_BYTES = 4 * 1024**2
+LIVE = "live"
+"""The name under which health is SERVING for as long as the process runs: for who would end it where it is not."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +37,12 @@ class Server:
     """Serves servicers until it is closed; then it says NOT_SERVING, ends streams, lets calls finish, and stops."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, requests: Requests | None = None, sampler: Sampler | None = None
+        self,
+        settings: Settings,
+        clock: Clock,
+        requests: Requests | None = None,
+        sampler: Sampler | None = None,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -49,7 +56,7 @@ class Server:
         self.grpc = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_receive_message_length", max_request_bytes),
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
             ]
         )
@@ -84,10 +91,16 @@ class Server:
         self.port = self.grpc.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
         await self.grpc.start()
         self._watching = asyncio.create_task(self._backlog.watch())
-        for name in ("", *self._names):
-            await self._health.set(name, HealthCheckResponse.SERVING)
+        await self._health.set(LIVE, HealthCheckResponse.SERVING)
+        await self.tell("")
         _log.info("serving", extra={"port": self.port})
         return self
+
+    async def tell(self, problem: str) -> None:
+        """Say by the health service that it takes no calls, as there is a problem, or that it takes them again."""
+        status = HealthCheckResponse.NOT_SERVING if problem else HealthCheckResponse.SERVING
+        for name in ("", *self._names):
+            await self._health.set(name, status)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -105,9 +118,13 @@ class Server:
 
 
 class _Health(health.aio.HealthServicer):
-    """Knows how many watch it."""
+    """Knows how many watch it, and that a process that ends is alive."""
 
     streams = 0
+
+    async def enter_graceful_shutdown(self) -> None:
+        await super().enter_graceful_shutdown()
+        await self._set(LIVE, HealthCheckResponse.SERVING)  # type: ignore[attr-defined] # not in the published types
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
         self.streams += 1

@@ -13,6 +13,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from chassis.policy import is_everywhere
+
 _OURS = re.compile(r"mercato\.(\w+)\.v\d+")
 
 
@@ -39,6 +41,11 @@ class Contract:
         return cls(data, pool, tuple(sorted(exposed, key=lambda service: service.full_name)))
 
     @property
+    def backends(self) -> list[str]:
+        """The names of all that serve something of their own, in order."""
+        return sorted({backend_of(service) for service in self.services if not is_everywhere(service)})
+
+    @property
     def methods(self) -> Iterator[MethodDescriptor]:
         """Every method that is open to the world."""
         return (method for service in self.services for method in service.methods)
@@ -54,7 +61,7 @@ def bindings(method: MethodDescriptor) -> list[HttpRule]:
 
 
 def backend_of(service: ServiceDescriptor) -> str:
-    """Return the name of what serves it: `orders` for any service of mercato.orders.v1."""
+    """Return the name of what serves it: `orders` for any service of mercato.orders.v1 that is not everywhere."""
     match = _OURS.fullmatch(service.file.package)
     assert match is not None
     return match[1]

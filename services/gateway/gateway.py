@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -10,10 +12,13 @@ from aiohttp.web import ServerRunner, TCPSite
 from grpc_health.v1 import health
 
 from chassis.clock import Clock
+from chassis.instance import INSTANCE, Instance
+from chassis.readiness import Readiness
 from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.server import Server
 from chassis.settings import Settings
+from chassis.tasks import cancel, endless
 from chassis.telemetry.instance import Telemetry
 from services.gateway.codec import Codec
 from services.gateway.contract import Contract
@@ -58,7 +63,8 @@ class Gateway:
         settings, contract = self._settings, self._contract
         registration = await stack.enter_async_context(Registration(settings, self._clock, self.resilience))
         upstream = await stack.enter_async_context(Upstream(contract, settings.target, self.resilience))
-        server = Server(settings, self._clock, sampler=self._telemetry.sampler)
+        server, readiness = Server(settings, self._clock, sampler=self._telemetry.sampler), Readiness(self._clock)
+        await server.add(INSTANCE, Instance(settings, readiness))
 
         compiled = list(operations(contract, Codec(contract.image)))
         routes = RouteTable((one.verb, one.template, one) for one in compiled)
@@ -76,9 +82,13 @@ class Gateway:
 
         forward = PassThrough(contract.methods, upstream.stubs, server, self._telemetry)
         server.grpc.add_generic_rpc_handlers(
-            (forward, *reflection_handlers(contract, (health.SERVICE_NAME, SERVICES[-1])))
+            (forward, *reflection_handlers(contract, (health.SERVICE_NAME, INSTANCE.full_name, SERVICES[-1])))
         )
         await stack.enter_async_context(server)
         self.grpc_port = server.port
         registration.begin(server)
+        if settings.mesh:
+            readiness.add("mesh", registration.look, optional=True)
+        looking = asyncio.create_task(endless(partial(readiness.run, server.tell, registration.tell)))
+        stack.push_async_callback(cancel, [looking])
         stack.callback(registration.drain)

@@ -103,9 +103,10 @@ class _Writer:
         """Return the template with a name for each wildcard, as OpenAPI wants it."""
         names: list[str] = []
         segments: list[str] = []
-        for before, segment in pairwise(("", *operation.template.segments)):
+        alone = {variable.start: variable.field for variable in operation.template.variables if variable.single}
+        for number, (before, segment) in enumerate(pairwise(("", *operation.template.segments))):
             if segment in ("*", "**"):
-                names.append(self._wildcards.get(before, f"part{len(names) + 1}"))
+                names.append(self._wildcards.get(before) or alone.get(number) or f"part{len(names) + 1}")
                 segment = f"{{{names[-1]}}}"
             segments.append(segment)
         verb = f":{operation.template.verb}" if operation.template.verb else ""

@@ -18,8 +18,10 @@ CHANGEABLE = ("split", "fault", "max_requests", "drained_instances")
 
 def check_instance(told: Instance) -> None:
     """Hold what an instance says of itself against what can be told to others; InvalidArgument names the field."""
-    if told.state not in (Instance.STATE_SERVING, Instance.STATE_DRAINING):
-        raise invalid_field("instance.state", "expected STATE_SERVING or STATE_DRAINING")
+    if told.state == Instance.STATE_UNSPECIFIED or told.state not in Instance.State.values():
+        raise invalid_field("instance.state", "expected STATE_SERVING, STATE_DRAINING or STATE_UNHEALTHY")
+    if told.state == Instance.STATE_UNHEALTHY and not told.reason:
+        raise invalid_field("instance.reason", "expected why it takes no calls")
     host, _, port = told.address.rpartition(":")
     try:
         ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))

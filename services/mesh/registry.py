@@ -1,7 +1,7 @@
 """The instances of all services, each under a lease, and whether each takes calls.
 
-An instance is out of the calls when it says so (draining), when its lease ended, or when its health check failed; it is
-back when that is over. Nothing here waits: time and health are told by who looks (`health.py`).
+An instance is out of the calls when it says so (draining or unhealthy), when its lease ended, or when its health check
+failed; it is back when that is over. Nothing here waits: time and health are told by who looks (`health.py`).
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Entry:
     lease_end: float
     check_due: float
     draining: bool = False
+    problem: str = ""
+    """Why it takes no calls, as it says itself; empty while it takes them."""
     failed_checks: int = 0
     failure: str = ""
     """What the health check found; empty while it counts as well."""
@@ -120,6 +122,7 @@ class Registry:
             entry = self._enter(stream, told, now)
         entry.lease_end = now + LEASE_S
         entry.draining = told.state == Instance.STATE_DRAINING
+        self._hear(entry, told.reason if told.state == Instance.STATE_UNHEALTHY else "", now)
         if entry.calls and told.vitals.calls < entry.calls[-1][1]:
             entry.calls.clear()  # it was started again
         entry.calls.append((now, told.vitals.calls))
@@ -186,6 +189,12 @@ class Registry:
         self._entries[told.name] = entry
         return entry
 
+    def _hear(self, entry: Entry, problem: str, now: float) -> None:
+        """Note what an instance says of itself; where it says that it is well again, that is looked at."""
+        if entry.problem and not problem:
+            entry.check_due = now
+        entry.problem = problem
+
     def _settle(self, entry: Entry, now: float) -> None:
         """Say whether it takes calls, and tell the world where that is new."""
         instance = entry.instance
@@ -193,8 +202,8 @@ class Registry:
             state, reason = Instance.STATE_DRAINING, "it ends"
         elif now >= entry.lease_end:
             state, reason = Instance.STATE_UNHEALTHY, f"not heard of for {LEASE_S:g} s"
-        elif entry.failure:
-            state, reason = Instance.STATE_UNHEALTHY, entry.failure
+        elif problem := entry.problem or entry.failure:
+            state, reason = Instance.STATE_UNHEALTHY, problem
         else:
             state, reason = Instance.STATE_SERVING, ""
         instance.reason = reason

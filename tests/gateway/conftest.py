@@ -16,13 +16,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from mercato.catalog.v1 import catalog_pb2
 from mercato.customers.v1 import customers_pb2
 from mercato.inventory.v1 import inventory_pb2
+from mercato.operations.v1 import operations_pb2
 from mercato.orders.v1 import orders_pb2
 from mercato.shipping.v1 import shipping_pb2
 
 from chassis.clock import SystemClock
 from chassis.server import Server
 from chassis.settings import Settings
-from services.gateway.contract import Contract, backend_of
+from services.gateway.contract import Contract
 from services.gateway.gateway import Gateway
 from tests.gateway.backend import Catalog, Echo, Orders, Seen, Servicer
 
@@ -65,12 +66,19 @@ async def running(contract: Contract) -> AsyncIterator[Running]:
     seen, clock = Seen(), SystemClock()
     server = Server(settings(service="orders"), clock)
     servicers = {"OrderService": Orders(seen), "CatalogService": Catalog(seen)}
-    for module in (catalog_pb2, customers_pb2, inventory_pb2, orders_pb2, shipping_pb2):  # payments are not there
+    for module in (
+        catalog_pb2,
+        customers_pb2,
+        inventory_pb2,
+        operations_pb2,
+        orders_pb2,
+        shipping_pb2,
+    ):  # payments are not there
         for name, service in module.DESCRIPTOR.services_by_name.items():
             await server.add(service, servicers.get(name, Servicer(seen)))
     server.grpc.add_generic_rpc_handlers((Echo(),))
     async with server:
-        targets = {backend_of(service): f"ipv4:127.0.0.1:{server.port}" for service in contract.services}
+        targets = dict.fromkeys(contract.backends, f"ipv4:127.0.0.1:{server.port}")
         told = settings(targets=targets, options={"cors_origins": "https://shop.example"})
         async with Gateway(told, clock, contract) as gateway:
             base = f"http://127.0.0.1:{gateway.http_port}"

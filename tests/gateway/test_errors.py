@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from chassis.clock import SystemClock
-from services.gateway.contract import Contract, backend_of
+from services.gateway.contract import Contract
 from services.gateway.gateway import Gateway
 from tests.gateway.conftest import Running, settings
 from tests.gateway.test_http import PLACE, REQUEST_ID
@@ -164,8 +164,8 @@ class TestUrls:
             assert answer.headers["Allow"] == "GET, PATCH"
         await refused(gateway, 405, "POST", "/docs")
 
-    async def test_operations_of_the_instances_are_not_open(self, gateway: Running) -> None:
-        await refused(gateway, 404, "POST", "/mercato.operations.v1.OperationsService/ListSagas")
+    async def test_what_belongs_to_one_instance_is_not_open(self, gateway: Running) -> None:
+        await refused(gateway, 404, "POST", "/mercato.operations.v1.InstanceService/GetInstance")
 
     async def test_too_long(self, gateway: Running) -> None:
         await refused(gateway, 414, "GET", "/v1/orders?page_token=" + "x" * (64 << 10))
@@ -274,7 +274,7 @@ class TestServices:
 
     async def test_service_that_is_down(self, contract: Contract) -> None:
         """Port 1 answers nobody. The gateway comes up all the same, and says so quickly."""
-        targets = {backend_of(service): "ipv4:127.0.0.1:1" for service in contract.services}
+        targets = dict.fromkeys(contract.backends, "ipv4:127.0.0.1:1")
         async with (
             Gateway(settings(targets=targets), SystemClock(), contract) as gateway,
             aiohttp.ClientSession(f"http://127.0.0.1:{gateway.http_port}") as http,

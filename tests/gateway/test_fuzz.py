@@ -23,7 +23,7 @@ BOUNDED = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-ABSENT = ("payments", "notifications", "mesh", "telemetry", "operations")
+ABSENT = ("payments", "notifications", "mesh", "telemetry")
 """Nobody serves them here."""
 CONTRACT = Contract.load()
 OPERATIONS = [

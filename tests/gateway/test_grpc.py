@@ -81,7 +81,7 @@ class TestCalls:
         assert await talk.read() is grpc.aio.EOF
 
     async def test_methods_that_are_not_open(self, gateway: Running) -> None:
-        for path in ("/mercato.operations.v1.OperationsService/ListSagas", "/no.Such/Thing"):
+        for path in ("/mercato.mesh.v1.RegistryService/Register", "/no.Such/Thing"):
             call: Any = gateway.grpc.unary_unary(path)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(b"")
@@ -161,7 +161,7 @@ class TestReflection:
                 listed = set(database.get_services())
                 assert {service.full_name for service in contract.services} < listed
                 assert "grpc.health.v1.Health" in listed
-                assert "mercato.operations.v1.OperationsService" not in listed
+                assert "mercato.mesh.v1.RegistryService" not in listed
                 pool = DescriptorPool(database)
                 for name in listed:
                     for method in pool.FindServiceByName(name).methods:

@@ -104,6 +104,7 @@ def test_query_parameters_are_described(served: dict[str, Any]) -> None:
     assert {"pageSize", "pageToken", "customer", "state"} < set(parameters)
 
 
-def test_document_has_no_operations_of_instances(contract: Contract) -> None:
-    text = str(document(contract, operations(contract, Codec(contract.image))))
-    assert "mercato.operations" not in text
+def test_document_has_what_operators_ask_of_a_service_but_not_of_one_instance(contract: Contract) -> None:
+    described = document(contract, operations(contract, Codec(contract.image)))
+    assert "/v1/services/{service}/deadLetters:replay" in described["paths"]
+    assert "InstanceService" not in str(described)

@@ -14,19 +14,28 @@ from google.rpc.status_pb2 import Status
 
 from chassis.channels import Channel, open_channel
 from chassis.errors import CANONICAL, MercatoError
+from chassis.policy import is_everywhere
 from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
 from chassis.status import DOMAIN
 from chassis.testing.consumer import Contract, Exchange
 from chassis.testing.mock import Mock
+from services.gateway.contract import backend_of
 
 Stub = TypeVar("Stub")
 Result = TypeVar("Result")
 
 CALLED_BY_ORDERS = {"mercato-caller": "orders"}
 """What a request_id is scoped to."""
+HAVE_SAGAS_OR_EVENTS = ("orders", "notifications")
+"""The one has sagas, the other handles events."""
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
+
+
+def providers_of(service: ServiceDescriptor) -> tuple[str, ...]:
+    """Return with whom calls of a service are agreed; where everybody serves it, with two who differ in it."""
+    return HAVE_SAGAS_OR_EVENTS if is_everywhere(service) else (backend_of(service),)
 
 
 def stub_of(mock: Mock, service: ServiceDescriptor, stub: Callable[[grpc.aio.Channel], Stub], caller: str) -> Stub:

@@ -55,7 +55,7 @@ class HttpRequest:
     def of(cls, rule: HttpRule, request: Message) -> HttpRequest:
         """Return how a request looks by a rule: what its path does not take goes into the body or the query."""
         verb, left = str(rule.WhichOneof("pattern")), MessageToDict(request)
-        path = re.sub(r"\{([\w.]+)=[^}]*\}", lambda variable: _take(left, variable[1]), getattr(rule, verb))
+        path = re.sub(r"\{([\w.]+)(?:=[^}]*)?\}", lambda variable: _take(left, variable[1]), getattr(rule, verb))
         if rule.body == "*":
             return cls(verb.upper(), path, body=left)
         return cls(verb.upper(), path, query=left)

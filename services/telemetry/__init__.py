@@ -1,0 +1,1 @@
+"""Telemetry: what the services are seen to do, taken in by OTLP and told by queries."""

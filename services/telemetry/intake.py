@@ -1,0 +1,123 @@
+"""What waits to be written: bounded, so that a slow database costs signals and never memory; and what became of all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
+
+import asyncpg
+
+from chassis.clock import Clock
+
+MOST_ROWS = 20_000
+MOST_BYTES = 32 * 1024**2
+BATCH = 2000
+"""Rows that commit together."""
+GATHER_S = 0.2
+"""How long it waits for more before it writes."""
+
+_log = logging.getLogger(__name__)
+
+
+class HasData(Protocol):
+    """A row that is as large as its data."""
+
+    @property
+    def data(self) -> bytes:
+        """What it holds."""
+        ...
+
+
+Row = TypeVar("Row", bound=HasData)
+
+
+class Signal:
+    """What became of signals of one kind since the start."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.accepted = 0
+        self.dropped: Counter[str] = Counter()
+        self.stored = 0
+        """How many are there now."""
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count what is dropped."""
+        if count:
+            self.dropped[reason] += count
+
+
+class Queue(Generic[Row]):
+    """Rows that wait to be written, in memory. Where it is full, what comes is dropped and counted."""
+
+    def __init__(self, signal: Signal, most_rows: int = MOST_ROWS, most_bytes: int = MOST_BYTES) -> None:
+        self.signal = signal
+        self._most_rows = most_rows
+        self._most_bytes = most_bytes
+        self._rows: deque[Row] = deque()
+        self._bytes = 0
+        self._filled = asyncio.Event()
+
+    def put(self, rows: Sequence[Row]) -> int:
+        """Take rows, at once; return for how many there was no room."""
+        room = self._most_rows - len(self._rows) if self._bytes < self._most_bytes else 0
+        taken = rows[:room]
+        self._rows.extend(taken)
+        self._bytes += sum(len(row.data) for row in taken)
+        self._filled.set()
+        dropped = len(rows) - len(taken)
+        self.signal.drop("full", dropped)
+        return dropped
+
+    async def filled(self) -> None:
+        """Wait until something is in it."""
+        self._filled.clear()
+        if not self._rows:
+            await self._filled.wait()
+
+    def first(self, most: int) -> list[Row]:
+        """Return what waits longest; it stays."""
+        return list(islice(self._rows, most))
+
+    def remove(self, count: int) -> None:
+        """Take out what waits longest."""
+        for _ in range(count):
+            self._bytes -= len(self._rows.popleft().data)
+
+
+class Writer(Generic[Row]):
+    """Writes what is queued, many at once. What could not be written because the database is away stays queued."""
+
+    def __init__(self, queue: Queue[Row], write: Callable[[list[Row]], Awaitable[None]], clock: Clock) -> None:
+        self._queue = queue
+        self._write = write
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Write until cancelled, and then what is left."""
+        try:
+            while True:
+                await self._queue.filled()
+                await self._clock.sleep(GATHER_S)
+                await self.write()
+        except asyncio.CancelledError:
+            await self.write()
+            raise
+
+    async def write(self) -> None:
+        """Write all that is queued; DatabaseUnavailable."""
+        signal = self._queue.signal
+        while rows := self._queue.first(BATCH):
+            try:
+                await self._write(rows)
+            except asyncpg.PostgresError:  # again and again: it would keep all others from being written
+                _log.exception("could not be stored", extra={"signal": signal.name, "count": len(rows)})
+                signal.drop("invalid", len(rows))
+            else:
+                signal.accepted += len(rows)
+                signal.stored += len(rows)
+            self._queue.remove(len(rows))

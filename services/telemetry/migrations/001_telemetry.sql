@@ -1,0 +1,37 @@
+-- What was done, piece by piece. A span that was sent twice may be here twice: who reads takes it once.
+CREATE TABLE spans (
+    trace_id  text    NOT NULL, -- 32 hexadecimal digits
+    span_id   text    NOT NULL, -- 16 hexadecimal digits
+    parent_id text    NOT NULL, -- empty: none
+    name      text    NOT NULL,
+    service   text    NOT NULL,
+    instance  text    NOT NULL,
+    version   text    NOT NULL,
+    start_ns  bigint  NOT NULL, -- since 1970
+    end_ns    bigint  NOT NULL,
+    failed    boolean NOT NULL,
+    keep      text    NOT NULL, -- why its trace is to be kept: error, slow, compensation; empty: it does not say
+    subject   text    NOT NULL, -- the aggregate it is about; empty: none
+    data      bytea   NOT NULL  -- opentelemetry.proto.trace.v1.Span, as it came but cut to size
+);
+CREATE INDEX spans_trace ON spans (trace_id);
+
+-- What the spans of each trace say together: made anew from them whenever more of them came.
+CREATE TABLE traces (
+    trace_id    text        PRIMARY KEY,
+    keep        text        NOT NULL, -- undecided, or why it was decided to keep it
+    update_time timestamptz NOT NULL, -- when the last of its spans came
+    root        text        NOT NULL,
+    service     text        NOT NULL,
+    start_ns    bigint      NOT NULL,
+    end_ns      bigint      NOT NULL,
+    span_count  integer     NOT NULL,
+    error_count integer     NOT NULL,
+    services    text[]      NOT NULL, -- in order of their first span
+    subjects    text[]      NOT NULL,
+    names       text[]      NOT NULL, -- of its spans
+    reasons     text[]      NOT NULL  -- to keep it
+);
+CREATE INDEX traces_start ON traces (start_ns, trace_id);
+CREATE INDEX traces_undecided ON traces (update_time) WHERE keep = 'undecided';
+CREATE INDEX traces_subjects ON traces USING gin (subjects);
