@@ -45,7 +45,7 @@ def table(members: Sequence[Member]) -> Table:
         rows.add_column(title, justify="right")
     for member in members:
         state = member.health if member.health and member.state == "running" else member.state
-        health = Text(state, style=_STYLES.get(state, "red"))
+        health = _health(state, member.note)
         if member.within:
             rows.add_row(f"  {member.name}", member.address, member.version, health)
             continue
@@ -60,6 +60,13 @@ def table(members: Sequence[Member]) -> Table:
             f"{member.pss_bytes / _MIB:.1f} MiB",
         )
     return rows
+
+
+def _health(state: str, note: str) -> Text:
+    """What a process says of itself: why it takes no calls, or what it goes on without."""
+    if state == SERVING:
+        return Text.assemble((state, _STYLES[state]), (f" {note}" if note else "", "yellow"))
+    return Text(f"{state}: {note}" if note else state, _STYLES.get(state, "red"))
 
 
 def summary(members: Sequence[Member]) -> str:

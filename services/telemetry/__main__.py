@@ -29,7 +29,7 @@ from services.telemetry.web import WebReceiver
 
 async def compose(app: App) -> None:
     options, clock = Options.of(app.settings.options), app.clock
-    database = await app.open_database(Path(__file__).parent / "migrations")
+    database = await app.open_database(Path(__file__).parent / "migrations", optional=True)
     signals = Signal("spans"), Signal("logs"), Signal("points")
 
     spans: Queue[SpanRow] = Queue(signals[0], lambda row: len(row.data))
