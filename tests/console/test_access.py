@@ -7,8 +7,9 @@ from itertools import product
 import aiohttp
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, ViewportSize, expect
 
+from tests.console.conftest import Scheme
 from tests.console.test_live import newest
 
 VIEWS = ("map", "map?on=service/orders", "orders", "sagas", "dead-letters", "traffic", "objectives", "traces", "logs")
@@ -39,11 +40,11 @@ async def test_no_view_is_wider_than_a_phone(page: Page, places: list[str]) -> N
         assert await page.evaluate("document.documentElement.scrollWidth") == 390, place
 
 
-@pytest.mark.parametrize(("scheme", "width"), product(("light", "dark"), WIDTHS))
+@pytest.mark.parametrize(("scheme", "width"), list(product(("light", "dark"), WIDTHS)))
 async def test_axe_finds_nothing_serious(
-    browser: Browser, url: str, places: list[str], scheme: str, width: int
+    browser: Browser, url: str, places: list[str], scheme: Scheme, width: int
 ) -> None:
-    viewport = {"width": width, "height": 900}
+    viewport = ViewportSize(width=width, height=900)
     async with await browser.new_context(
         base_url=url, color_scheme=scheme, viewport=viewport, bypass_csp=True
     ) as context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,14 +19,14 @@ async def run(page: Page, module: str, expression: str) -> Any:
     ("amount", "text"),
     [
         ("{ currencyCode: 'GBP', units: '1234', nanos: 500000000 }", "£1,234.50"),
-        ("{ currencyCode: 'GBP', units: '-3', nanos: -50000000 }", "−£3.05"),
-        ("{ currencyCode: 'GBP', nanos: -10000000 }", "−£0.01"),
+        ("{ currencyCode: 'GBP', units: '-3', nanos: -50000000 }", "\u2212£3.05"),
+        ("{ currencyCode: 'GBP', nanos: -10000000 }", "\u2212£0.01"),
         (
             "{ currencyCode: 'JPY', units: '9223372036854775807', nanos: 999999999 }",
             "9,223,372,036,854,775,807.999999999 JPY",
         ),
         ("{ currencyCode: 'GBP' }", "£0.00"),
-        ("undefined", "–"),
+        ("undefined", "\u2013"),
     ],
 )
 async def test_money_is_exact(page: Page, amount: str, text: str) -> None:
@@ -77,5 +78,5 @@ async def test_the_map_puts_callees_after_callers_and_no_card_on_another(page: P
     assert len(wires) == len(links)
     for x in {place[0] for place in at.values()}:
         column = sorted((y, y + height) for left, y, height in at.values() if left == x)
-        assert all(above[1] <= below[0] for above, below in zip(column, column[1:], strict=False))
+        assert all(above[1] <= below[0] for above, below in pairwise(column))
     assert await run(page, "layout.js", expression) == [placed, wires]
