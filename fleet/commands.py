@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from fleet import arguments, conductor, lifecycle, logs, mesh, rollout, screen, seeing
+from fleet import arguments, conductor, lifecycle, logs, mesh, rollout, screen, seeing, targets
 from fleet import plan as plans
 from fleet.errors import FleetError
 from fleet.plan import Discovery, Plan
@@ -32,7 +32,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A service, one instan
 def app() -> typer.Typer:
     """These commands, to be added to the whole command line."""
     fleet = typer.Typer()
-    for command in (up, down, ps, show_logs, scale, restart, kill, canary):
+    for command in (up, down, ps, show_logs, show_targets, scale, restart, kill, canary):
         fleet.command(command.__name__.removeprefix("show_"))(command)
     return fleet
 
@@ -118,6 +118,16 @@ def ps(as_json: Json = False) -> None:
         sys.stdout.write(json.dumps([dataclasses.asdict(member) for member in members], indent=2) + "\n")
     else:
         screen.console().print(screen.table(members))
+
+
+def show_targets() -> None:
+    """Print what Prometheus has to scrape, in the form of its file_sd: every process there could be.
+
+    Prometheus reads the file again when it changes; scaling does not change it. See deploy/observability/.
+
+    - `mercato targets > deploy/observability/prometheus/targets/mercato.json`
+    """
+    sys.stdout.write(json.dumps(targets.of(_plan()), indent=2) + "\n")
 
 
 def show_logs(

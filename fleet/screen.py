@@ -84,10 +84,11 @@ def addresses(plan: Plan) -> Text:
     usual = {FRONT_HTTP_PORT: first.http_port, FRONT_GRPC_PORT: first.port}
     lines = [f"The gateway listens on {now}, not on the usual {port}." for port, now in usual.items() if now != port]
     lines += [
-        f"HTTP   http://localhost:{first.http_port}/v1/products",
-        f"API    http://localhost:{first.http_port}/openapi.json",
-        f"gRPC   grpcurl -plaintext localhost:{first.port} list",
-        "Logs   mercato logs -f          End it   mercato down",
+        f"Console  http://localhost:{first.http_port}/console",
+        f"HTTP     http://localhost:{first.http_port}/v1/products",
+        f"API      http://localhost:{first.http_port}/openapi.json",
+        f"gRPC     grpcurl -plaintext localhost:{first.port} list",
+        "Logs     mercato logs -f          End it   mercato down",
     ]
     return Text("\n".join(lines))
 
