@@ -78,13 +78,14 @@ class App:
         self._max_request_bytes = MAX_REQUEST_BYTES
         self._background: list[Work] = []
 
-    async def open_database(self, migrations: Path) -> Database:
-        """Open this service's database, brought up to date."""
+    async def open_database(self, migrations: Path, *, optional: bool = False) -> Database:
+        """Open this service's database, brought up to date. `optional`: once it runs, it can serve without."""
         self.database = await self._stack.enter_async_context(Database(self.settings.database_url))
         await migrate(self.database, migrations)
         self.requests = Requests(self.database, self.clock)
         self._has_database = True
-        self.readiness.add("database", await self._stack.enter_async_context(DatabaseLook(self.settings.database_url)))
+        look = await self._stack.enter_async_context(DatabaseLook(self.settings.database_url))
+        self.readiness.add("database", look, optional=optional)
         self.background(self._prune)
         return self.database
 

@@ -203,7 +203,8 @@ class _Method:
         return self._serialize(response)
 
     def _finish(self, call: Call, code: str, duration_s: float) -> None:
-        self._write(call, code, duration_s)
+        if self._is_ours or code != "OK":  # of what comes by the second from everywhere, as telemetry does
+            self._write(call, code, duration_s)
         if call.trace.sampled:
             self._observe_s[code](duration_s, spans.exemplar(call.trace))
             spans.end_call(code, call.caller)

@@ -27,7 +27,7 @@ def page_limit(page_size: int) -> int:
 def position_of(page_token: str) -> int:
     """Return the number a token ends with, where items are numbered; 0 for the first page."""
     number = page_token.rpartition("/")[2] or "0"
-    if not (number.isascii() and number.isdigit() and len(number) < 19):
+    if not (number.isascii() and number.isdigit() and len(number) < 20 and int(number) < 2**63):
         raise invalid_field("page_token", "expected the next_page_token of the page before")
     return int(number)
 

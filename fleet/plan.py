@@ -28,13 +28,16 @@ FRONT = "gateway"
 FRONT_HTTP_PORT, FRONT_GRPC_PORT = 8080, 9090
 
 MESH = "mesh"
-"""The service that tells all others where they find each other. There is one instance of it."""
+"""The service that tells all others where they find each other."""
 
 TELEMETRY = "telemetry"
 """The service that all others tell what they do."""
 
+SINGLE = (MESH, TELEMETRY)
+"""Of these there is one instance, which hears of all others and holds that in memory, in a process of its own."""
+
 TOGETHER = "together"
-"""The process that runs all services but the front and the mesh, in the layout of that name."""
+"""The process that runs all services but the front and those, in the layout of that name."""
 
 
 class Discovery(StrEnum):
@@ -67,7 +70,7 @@ class Plan:
     """One fleet. `root` holds `services/`, `home` its state; an engine without a port is somebody else's.
 
     `grace_s` is how long an instance may take to end. `together` is its layout: one process for all services but the
-    front and the mesh, or else one for each. Without a mesh among its services, their addresses are fixed.
+    front, the mesh and telemetry, or else one for each. Without a mesh among its services, their addresses are fixed.
     `telemetry` is where what they tell goes, where that is not the service among them.
     """
 
@@ -94,13 +97,13 @@ class Plan:
         """What can be run, several times over: by name, the services that each of its processes hosts."""
         if not self.together:
             return {service: (service,) for service in self.services}
-        apart = {service: (service,) for service in self.services if service in (FRONT, MESH)}
+        apart = {service: (service,) for service in self.services if service in (FRONT, *SINGLE)}
         rest = tuple(service for service in self.services if service not in apart)
         return apart | ({TOGETHER: rest} if rest else {})
 
     def most(self, program: str) -> int:
         """How many processes of a program there can be."""
-        return 1 if program == MESH else SLOTS
+        return 1 if program in SINGLE else SLOTS
 
     def hosted(self, process: str) -> tuple[str, ...]:
         """The instances in a process: `orders/1` in `orders/1`, or it and others in `together/1`; none in an engine."""

@@ -11,7 +11,7 @@ from mercato.mesh.v1.mesh_pb2 import Policy, VersionWeight
 from fleet import control, lifecycle, mesh
 from fleet.errors import FleetError
 from fleet.mesh import Operator
-from fleet.plan import FRONT, MESH, TOGETHER, Plan
+from fleet.plan import FRONT, SINGLE, TOGETHER, Plan
 from fleet.readiness import Tell, children, nobody, until_ready
 
 
@@ -23,7 +23,7 @@ async def roll(plan: Plan, name: str, timeout_s: float, tell: Tell = nobody) -> 
     """
     asked = plan.program(name)
     program = asked.partition("/")[0]
-    if program in (FRONT, MESH):
+    if program in (FRONT, *SINGLE):
         why = "clients know one address of it" if program == FRONT else "there is one, and clients go on without it"
         raise FleetError(f"{program} cannot be restarted so: {why}; use `mercato restart {program}`")
     beside = [child for child in children(plan) if child["name"].partition("/")[0] == program]
@@ -49,8 +49,8 @@ async def add_version(plan: Plan, service: str, version: str, timeout_s: float, 
     """Start an instance of a version beside those that run, which gets no calls until it is asked to."""
     if plan.program(service) == TOGETHER:
         raise FleetError(f"{service} runs in {TOGETHER}; a version needs its own process: start without --together")
-    if service not in plan.services or service in (FRONT, MESH):
-        known = ", ".join(name for name in plan.services if name not in (FRONT, MESH))
+    if service not in plan.services or service in (FRONT, *SINGLE):
+        known = ", ".join(name for name in plan.services if name not in (FRONT, *SINGLE))
         raise FleetError(f"unknown service {service!r}; expected one of {known}")
     runs = [child for child in children(plan) if child["name"].partition("/")[0] == service]
     already = [child["name"] for child in runs if child["version"] == version]

@@ -24,7 +24,7 @@ from fleet import control, logs, nats, postgres
 from fleet.child import HANDLED, Child
 from fleet.errors import FleetError
 from fleet.instance import Instance
-from fleet.plan import FRONT, MESH, TOGETHER, Plan
+from fleet.plan import FRONT, SINGLE, TOGETHER, Plan
 from fleet.warm import Warm
 
 _ENGINE_GRACE_S = 10.0
@@ -98,12 +98,12 @@ class Supervisor:
             _say(level, f"{child.name} (pid {pid}) ended with code {os.waitstatus_to_exitcode(status)}{then}")
 
     def _end(self, selector: selectors.BaseSelector) -> list[str]:
-        """End the front, so that nothing new comes in, the services, their mesh, the engines; says what it did."""
+        """End the front, so that nothing new comes in, the services, what all of them need, the engines; say so."""
         front = [child for child in self._instances if child.program == FRONT]
-        mesh = [child for child in self._instances if child.program == MESH]
-        services = [child for child in self._instances if child not in (*front, *mesh)]
+        single = [child for child in self._instances if child.program in SINGLE]
+        services = [child for child in self._instances if child not in (*front, *single)]
         steps: list[str] = []
-        for group in (front, services, mesh, self._engines):
+        for group in (front, services, single, self._engines):
             for child in group:
                 child.wanted = False
                 child.stop()

@@ -7,7 +7,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import asyncpg
 
@@ -23,16 +23,7 @@ GATHER_S = 0.2
 _log = logging.getLogger(__name__)
 
 
-class HasData(Protocol):
-    """A row that is as large as its data."""
-
-    @property
-    def data(self) -> bytes:
-        """What it holds."""
-        ...
-
-
-Row = TypeVar("Row", bound=HasData)
+Row = TypeVar("Row")
 
 
 class Signal:
@@ -46,28 +37,38 @@ class Signal:
         """How many are there now."""
 
     def drop(self, reason: str, count: int) -> None:
-        """Count what is dropped."""
+        """Count what is dropped before it is stored."""
         if count:
             self.dropped[reason] += count
+
+    def store(self, count: int) -> None:
+        """Count what is stored."""
+        self.accepted += count
+        self.stored += count
+
+    def forget(self, reason: str, count: int) -> None:
+        """Count what was stored and is no more."""
+        self.stored -= count
+        self.drop(reason, count)
 
 
 class Queue(Generic[Row]):
     """Rows that wait to be written, in memory. Where it is full, what comes is dropped and counted."""
 
-    def __init__(self, signal: Signal, most_rows: int = MOST_ROWS, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, signal: Signal, size: Callable[[Row], int], most_rows: int = MOST_ROWS) -> None:
         self.signal = signal
+        self._size = size  # of a row, in bytes
         self._most_rows = most_rows
-        self._most_bytes = most_bytes
         self._rows: deque[Row] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
 
     def put(self, rows: Sequence[Row]) -> int:
         """Take rows, at once; return for how many there was no room."""
-        room = self._most_rows - len(self._rows) if self._bytes < self._most_bytes else 0
+        room = self._most_rows - len(self._rows) if self._bytes < MOST_BYTES else 0
         taken = rows[:room]
         self._rows.extend(taken)
-        self._bytes += sum(len(row.data) for row in taken)
+        self._bytes += sum(map(self._size, taken))
         self._filled.set()
         dropped = len(rows) - len(taken)
         self.signal.drop("full", dropped)
@@ -86,13 +87,16 @@ class Queue(Generic[Row]):
     def remove(self, count: int) -> None:
         """Take out what waits longest."""
         for _ in range(count):
-            self._bytes -= len(self._rows.popleft().data)
+            self._bytes -= self._size(self._rows.popleft())
 
 
 class Writer(Generic[Row]):
-    """Writes what is queued, many at once. What could not be written because the database is away stays queued."""
+    """Writes what is queued, many at once. What could not be written because the database is away stays queued.
 
-    def __init__(self, queue: Queue[Row], write: Callable[[list[Row]], Awaitable[None]], clock: Clock) -> None:
+    `write` stores rows and returns how many; the rest it had no room for.
+    """
+
+    def __init__(self, queue: Queue[Row], write: Callable[[list[Row]], Awaitable[int]], clock: Clock) -> None:
         self._queue = queue
         self._write = write
         self._clock = clock
@@ -113,11 +117,11 @@ class Writer(Generic[Row]):
         signal = self._queue.signal
         while rows := self._queue.first(BATCH):
             try:
-                await self._write(rows)
+                stored = await self._write(rows)
             except asyncpg.PostgresError:  # again and again: it would keep all others from being written
                 _log.exception("could not be stored", extra={"signal": signal.name, "count": len(rows)})
                 signal.drop("invalid", len(rows))
             else:
-                signal.accepted += len(rows)
-                signal.stored += len(rows)
+                signal.store(stored)
+                signal.drop("full", len(rows) - stored)
             self._queue.remove(len(rows))

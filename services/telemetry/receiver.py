@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
 
 from chassis.clock import Clock
-from services.telemetry import spans
-from services.telemetry.intake import Queue
+from services.telemetry import logs, points, spans
+from services.telemetry.intake import Queue, Signal
+from services.telemetry.live import Live
+from services.telemetry.logs import LogRow
 from services.telemetry.spans import SpanRow
 
 MAX_BATCH_BYTES = 4 * 1024**2
 """The stock exporters send no more."""
+FULL = "for which there is no room"
+INVALID = "whose ids are not 16 bytes for a trace and 8 for a span, or whose times are none"
 
 
 class TraceReceiver:
@@ -25,26 +29,66 @@ class TraceReceiver:
         self._queue = queue
         self._clock = clock
 
-    async def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:  # noqa: D102, N802
-        reading = spans.read(request, nanoseconds(self._clock))
-        self._queue.signal.drop("invalid", reading.invalid)
-        self._queue.signal.drop("attributes", reading.cut)
-        full = self._queue.put(reading.rows)
-        response = ExportTraceServiceResponse()
-        if rejected := full + reading.invalid:
-            response.partial_success.rejected_spans = rejected
-            response.partial_success.error_message = _reasons(full, reading.invalid)
+    async def Export(  # noqa: D102, N802
+        self, request: trace_pb.ExportTraceServiceRequest, context: Any
+    ) -> trace_pb.ExportTraceServiceResponse:
+        reading, signal = spans.read(request, _now_ns(self._clock)), self._queue.signal
+        signal.drop("invalid", reading.invalid)
+        signal.drop("attributes", reading.cut)
+        rejected = {FULL: self._queue.put(reading.rows), INVALID: reading.invalid}
+        response = trace_pb.ExportTraceServiceResponse()
+        if count := sum(rejected.values()):
+            response.partial_success.rejected_spans = count
+            response.partial_success.error_message = _told(rejected)
         return response
 
 
-def nanoseconds(clock: Clock) -> int:
-    """Return the time as OTLP has it."""
+class LogsReceiver:
+    """Serves opentelemetry.proto.collector.logs.v1.LogsService."""
+
+    def __init__(self, queue: Queue[LogRow], clock: Clock) -> None:
+        self._queue = queue
+        self._clock = clock
+
+    async def Export(  # noqa: D102, N802
+        self, request: logs_pb.ExportLogsServiceRequest, context: Any
+    ) -> logs_pb.ExportLogsServiceResponse:
+        reading, signal = logs.read(request, _now_ns(self._clock)), self._queue.signal
+        signal.drop("invalid", reading.invalid)
+        signal.drop("attributes", reading.cut)
+        rejected = {FULL: self._queue.put(reading.rows), INVALID: reading.invalid}
+        response = logs_pb.ExportLogsServiceResponse()
+        if count := sum(rejected.values()):
+            response.partial_success.rejected_log_records = count
+            response.partial_success.error_message = _told(rejected)
+        return response
+
+
+class MetricsReceiver:
+    """Serves opentelemetry.proto.collector.metrics.v1.MetricsService."""
+
+    def __init__(self, live: Live, signal: Signal, clock: Clock) -> None:
+        self._live = live
+        self._signal = signal
+        self._clock = clock
+
+    async def Export(  # noqa: D102, N802
+        self, request: metrics_pb.ExportMetricsServiceRequest, context: Any
+    ) -> metrics_pb.ExportMetricsServiceResponse:
+        batch, now_s = points.read(request), self._clock.now().timestamp()
+        full = sum(self._live.take(sender, readings, now_s) for sender, readings in batch.readings)
+        self._signal.drop("full", full)
+        self._signal.drop("invalid", batch.rejected.total())
+        response = metrics_pb.ExportMetricsServiceResponse()
+        if count := full + batch.rejected.total():
+            response.partial_success.rejected_data_points = count
+            response.partial_success.error_message = _told({FULL: full, **batch.rejected})
+        return response
+
+
+def _now_ns(clock: Clock) -> int:
     return int(clock.now().timestamp() * 1e6) * 1000
 
 
-def _reasons(full: int, invalid: int) -> str:
-    reasons = {
-        "there was no room for {}": full,
-        "{} were not valid: a trace's id has 16 bytes, a span's 8, and times are not in the future": invalid,
-    }
-    return "; ".join(reason.format(count) for reason, count in reasons.items() if count)
+def _told(rejected: Mapping[str, int]) -> str:
+    return "rejected " + "; ".join(f"{count} {reason}" for reason, count in rejected.items() if count)

@@ -35,3 +35,39 @@ CREATE TABLE traces (
 CREATE INDEX traces_start ON traces (start_ns, trace_id);
 CREATE INDEX traces_undecided ON traces (update_time) WHERE keep = 'undecided';
 CREATE INDEX traces_subjects ON traces USING gin (subjects);
+
+-- The lines of all logs.
+CREATE TABLE logs (
+    id       bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- in the order they came
+    time_ns  bigint   NOT NULL, -- since 1970
+    severity smallint NOT NULL, -- mercato.telemetry.v1.Severity
+    service  text     NOT NULL,
+    instance text     NOT NULL,
+    trace_id text     NOT NULL, -- empty: none
+    data     bytea    NOT NULL  -- opentelemetry.proto.logs.v1.LogRecord, as it came but cut to size
+);
+CREATE INDEX logs_time ON logs (time_ns, id);
+CREATE INDEX logs_trace ON logs (trace_id, time_ns, id) WHERE trace_id <> '';
+
+-- How metrics went: a point where one is not as it was, and now and then where it is.
+CREATE TABLE points (
+    time       timestamptz      NOT NULL,
+    metric     text             NOT NULL,
+    service    text             NOT NULL,
+    instance   text             NOT NULL,
+    attributes text             NOT NULL, -- as JSON
+    value      double precision NOT NULL, -- of what only grows: its growth in a second
+    p99_s      double precision NOT NULL  -- of a histogram
+);
+CREATE INDEX points_metric ON points (metric, time);
+CREATE INDEX points_time ON points (time);
+
+-- Calls as their servers saw them, for the objectives of their methods.
+CREATE TABLE calls_by_minute (
+    minute timestamptz NOT NULL,
+    method text        NOT NULL, -- package.Service/Method
+    calls  bigint      NOT NULL,
+    faults bigint      NOT NULL,
+    slow   bigint      NOT NULL, -- slower than the method's objective
+    PRIMARY KEY (minute, method)
+);
