@@ -60,8 +60,9 @@ fix: $(READY) ## Mend style where a tool can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-generate: $(READY) ## Write generated/ from protos/
+generate: $(READY) ## Write generated/, and the rules and dashboards of deploy/observability/, from protos/
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python -m deploy.observability.generate
 
 lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet uv

@@ -95,7 +95,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._name = urlsplit(url).path.lstrip("/")
+        self.name = urlsplit(url).path.lstrip("/")
         self._connections = Connections(url)
 
     async def __aenter__(self) -> Self:
@@ -114,7 +114,7 @@ class Database:
         version already; Deadlock; UnexpectedRows; asyncpg's errors for other constraints it breaks.
         """
         if batch:
-            with spans.statement(self._name, batch.sql):
+            with spans.statement(self.name, batch.sql):
                 async with self.connection() as connection:
                     await execute(connection, batch)
 
@@ -135,19 +135,19 @@ class Database:
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Read rows."""
-        with spans.statement(self._name, query):
+        with spans.statement(self.name, query):
             async with self.connection() as connection:
                 return await connection.fetch(query, *arguments)
 
     async def row(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """Read the first row; None when there is none."""
-        with spans.statement(self._name, query):
+        with spans.statement(self.name, query):
             async with self.connection() as connection:
                 return await connection.fetchrow(query, *arguments)
 
     async def value(self, query: str, *arguments: object) -> Any:
         """Read the first column of the first row; None when there is none."""
-        with spans.statement(self._name, query):
+        with spans.statement(self.name, query):
             async with self.connection() as connection:
                 return await connection.fetchval(query, *arguments)
 

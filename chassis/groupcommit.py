@@ -10,6 +10,7 @@ import asyncio
 
 from chassis.database import Batch, Database
 from chassis.errors import ResourceExhausted
+from chassis.telemetry.sql import statement
 
 MOST_TOGETHER = 64
 MOST_WAITING = 1024
@@ -32,9 +33,10 @@ class GroupCommit:
         if len(self._waiting) >= MOST_WAITING:
             raise TooManyWaiting(waiting=len(self._waiting))
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((batch, written))
-        self._woken.set()
-        await written
+        with statement(self._database.name, batch.sql):
+            self._waiting.append((batch, written))
+            self._woken.set()
+            await written
 
     async def run(self) -> None:
         """Write until cancelled."""

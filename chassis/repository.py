@@ -115,11 +115,15 @@ class Repository(Generic[State]):
         )
         return {row["name"]: self._parse(row) for row in rows}
 
-    async def page(self, page_size: int, page_token: str, **filters: object) -> Page[State]:
+    async def page(
+        self, page_size: int, page_token: str, *, descending: bool = False, **filters: object
+    ) -> Page[State]:
         """Return one page by name, of those whose columns have the given values."""
         conditions = "".join(f" AND {column} = ${number}" for number, column in enumerate(filters, start=3))
+        after, direction = ("($1 = '' OR name < $1)", "DESC") if descending else ("name > $1", "ASC")
         rows = await self._database.rows(
-            f"SELECT name, version, state FROM {self._table} WHERE name > $1{conditions} ORDER BY name LIMIT $2",  # noqa: S608
+            f"SELECT name, version, state FROM {self._table} "  # noqa: S608
+            f"WHERE {after}{conditions} ORDER BY name {direction} LIMIT $2",
             page_token, page_limit(page_size) + 1, *filters.values(),
         )  # fmt: skip
         return Page.of([self._parse(row).state for row in rows], page_size, lambda state: str(state.name))  # type: ignore[attr-defined]

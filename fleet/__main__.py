@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from fleet import commands, contracts, mesh_commands
+from fleet import commands, contracts, mesh_commands, see_commands
 from fleet.errors import FleetError
 from loadtest import commands as trading
 
@@ -19,6 +19,7 @@ def build() -> typer.Typer:
         name="mercato", help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
     )
     app.add_typer(commands.app())
+    app.add_typer(see_commands.app())
     app.add_typer(mesh_commands.app())
     app.add_typer(contracts.app())
     app.add_typer(trading.app())

@@ -9,13 +9,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fleet import arguments, conductor, lifecycle, logs, mesh, rollout, screen
+from fleet import arguments, conductor, lifecycle, logs, mesh, rollout, screen, seeing, targets
 from fleet import plan as plans
 from fleet.errors import FleetError
 from fleet.plan import Discovery, Plan
@@ -32,7 +32,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A service, one instan
 def app() -> typer.Typer:
     """These commands, to be added to the whole command line."""
     fleet = typer.Typer()
-    for command in (up, down, ps, show_logs, scale, restart, kill, canary):
+    for command in (up, down, ps, show_logs, show_targets, scale, restart, kill, canary):
         fleet.command(command.__name__.removeprefix("show_"))(command)
     return fleet
 
@@ -120,15 +120,36 @@ def ps(as_json: Json = False) -> None:
         screen.console().print(screen.table(members))
 
 
+def show_targets() -> None:
+    """Print what Prometheus has to scrape, in the form of its file_sd: every process there could be.
+
+    Prometheus reads the file again when it changes; scaling does not change it. See deploy/observability/.
+
+    - `mercato targets > deploy/observability/prometheus/targets/mercato.json`
+    """
+    sys.stdout.write(json.dumps(targets.of(_plan()), indent=2) + "\n")
+
+
 def show_logs(
     service: Annotated[str | None, typer.Argument(help="A service, an engine, or supervisor. Without: all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")] = False,
-    newest: Annotated[int, typer.Option("--lines", "-n", min=0, help="Begin with so many of the newest.")] = _LOG_LINES,
+    newest: Annotated[
+        int | None,
+        typer.Option(
+            "--lines", "-n", min=0, help=f"Begin with so many of the newest: {_LOG_LINES}, or all of a trace."
+        ),
+    ] = None,
+    trace: Annotated[
+        str, typer.Option(metavar="ID", help="Only lines of this trace, or of all traces of orders/ID.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Show what the processes wrote, in the order of time.
 
+    `--trace` finds the lines that all services wrote about one request, whether its trace was recorded or not.
+
     - `mercato logs -f orders`
+    - `mercato logs --trace orders/0193f1a2-7c4e-7000-8000-0123456789ab`
     - `mercato logs postgres -n 20`
     - `mercato logs --json | jq .message`
     """
@@ -137,7 +158,7 @@ def show_logs(
     if service not in (None, *known):
         raise FleetError(f"unknown name {service!r}; expected one of {', '.join(known)}")
     console = screen.console()
-    for line in _lines(plan, service, newest, follow):
+    for line in _lines(plan, service, newest, follow, seeing.traces(plan, trace) if trace else ()):
         if as_json:
             sys.stdout.write(line.as_json() + "\n")
             sys.stdout.flush()
@@ -253,10 +274,12 @@ def _count(text: str) -> tuple[str, int]:
     return service, int(count)
 
 
-def _lines(plan: Plan, service: str | None, newest: int, follow: bool) -> Iterator[logs.Line]:
+def _lines(
+    plan: Plan, service: str | None, newest: int | None, follow: bool, traces: Collection[str]
+) -> Iterator[logs.Line]:
     program = service and plan.program(service)
-    reader = logs.Reader(plan.home / "logs", program, service if service != program else None)
-    yield from reader.read(newest)
+    reader = logs.Reader(plan.home / "logs", program, service if service != program else None, traces)
+    yield from reader.read(_LOG_LINES if newest is None and not traces else newest)
     while follow:
         yield from reader.read()
         time.sleep(_FOLLOW_EVERY_S)

@@ -17,6 +17,7 @@ from typing import Any
 
 from fleet import control, databases, health, logs, processes
 from fleet.errors import FleetError
+from fleet.instances import note
 from fleet.plan import MESH, Plan
 from fleet.readiness import ENGINES, Tell, address, children, nobody, until_ready
 from fleet.waiting import until
@@ -28,7 +29,8 @@ _LOG_LINES = 15
 class Member:
     """One process of a fleet, or one instance of those that are `within` a process together.
 
-    An engine's `health` is empty: it speaks no gRPC. Figures of a process are with the process alone.
+    An engine's `health` is empty: it speaks no gRPC. Figures of a process are with the process alone. `note` is what an
+    instance lacks, as it says itself.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Member:
     pss_bytes: int
     version: str = ""
     within: str = ""
+    note: str = ""
 
 
 async def up(home: Path, make_plan: Callable[[], Plan], timeout_s: float, tell: Tell = nobody) -> bool:
@@ -153,7 +156,10 @@ async def _replace(plan: Plan, do: str, name: str, timeout_s: float, tell: Tell)
 async def _members(plan: Plan, child: dict[str, Any]) -> list[Member]:
     name, pid = child["name"], child["pid"]
     instances = plan.hosted(name)
-    healths = await asyncio.gather(*(health.state(plan.slot(instance).address) for instance in instances))
+    addresses = [plan.slot(instance).address for instance in instances]
+    healths, notes = await asyncio.gather(
+        asyncio.gather(*map(health.state, addresses)), asyncio.gather(*map(note, addresses))
+    )
     process = Member(
         name=name,
         state=child["state"],
@@ -164,12 +170,11 @@ async def _members(plan: Plan, child: dict[str, Any]) -> list[Member]:
         uptime_s=time.time() - child["started_at"] if pid else 0.0,
         pss_bytes=processes.pss_bytes(pid, with_children=name in ENGINES) if pid else 0,
         version=child["version"],
+        note=notes[0] if instances == (name,) else "",
     )
     within = [
-        Member(
-            instance, child["state"], None, plan.slot(instance).address, each, 0, 0.0, 0, child["version"], within=name
-        )
-        for instance, each in zip(instances, healths, strict=True)
+        Member(instance, child["state"], None, where, each, 0, 0.0, 0, child["version"], within=name, note=lacks)
+        for instance, where, each, lacks in zip(instances, addresses, healths, notes, strict=True)
         if instance != name
     ]
     return [process, *within]

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,20 +41,28 @@ class Line:
 class Reader:
     """Reads the logs of one program, or of all, from where it left off; also of processes that begin later.
 
-    `within` chooses one of the services that write to the same log.
+    `within` chooses one of the services that write to the same log, `traces` the lines written in traces of these ids,
+    also those that were moved aside.
     """
 
-    def __init__(self, folder: Path, program: str | None = None, within: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: str | None = None,
+        within: str | None = None,
+        traces: Collection[str] = (),
+    ) -> None:
         self._folder = folder
         self._program = program
         self._within = within
+        self._traces = traces
         self._tails: dict[Path, _Tail] = {}
 
     def read(self, newest: int | None = None) -> list[Line]:
         """The `newest` lines, or all, that were not read yet, oldest first."""
-        for file in sorted(self._folder.glob("*.log")):
+        for file in sorted(self._folder.glob("*.log*" if self._traces else "*.log")):
             if self._program in (None, _service(file)):
-                self._tails.setdefault(file, _Tail(file))
+                self._tails.setdefault(file, _Tail(file, self._traces))
         most = newest if self._within is None else None
         lines = [line for tail in self._tails.values() for line in tail.read(most)]
         found = [line for line in lines if self._within in (None, line.service)]
@@ -81,8 +89,9 @@ def keep_small(folder: Path) -> None:
 class _Tail:
     """What was added to one file since it was read last."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, traces: Collection[str]) -> None:
         self._file = file
+        self._traces = [trace.encode() for trace in traces]
         self._position = 0
         self._before = Line(_BEGINNING, "", _service(file), "")
 
@@ -103,11 +112,12 @@ class _Tail:
             if not text.endswith(b"\n"):  # still being written: read the next time
                 return
             self._position += len(text)
-            yield text.decode(errors="replace")
+            if not self._traces or any(trace in text for trace in self._traces):
+                yield text.decode(errors="replace")
 
 
 def _service(file: Path) -> str:
-    return re.sub(r"-\d+$", "", file.stem)
+    return re.sub(r"-\d+$", "", file.name.partition(".")[0])
 
 
 def _parse(text: str, before: Line) -> Line:

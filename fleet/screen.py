@@ -45,7 +45,7 @@ def table(members: Sequence[Member]) -> Table:
         rows.add_column(title, justify="right")
     for member in members:
         state = member.health if member.health and member.state == "running" else member.state
-        health = Text(state, style=_STYLES.get(state, "red"))
+        health = _health(state, member.note)
         if member.within:
             rows.add_row(f"  {member.name}", member.address, member.version, health)
             continue
@@ -60,6 +60,13 @@ def table(members: Sequence[Member]) -> Table:
             f"{member.pss_bytes / _MIB:.1f} MiB",
         )
     return rows
+
+
+def _health(state: str, note: str) -> Text:
+    """What a process says of itself: why it takes no calls, or what it goes on without."""
+    if state == SERVING:
+        return Text.assemble((state, _STYLES[state]), (f" {note}" if note else "", "yellow"))
+    return Text(f"{state}: {note}" if note else state, _STYLES.get(state, "red"))
 
 
 def summary(members: Sequence[Member]) -> str:
@@ -77,10 +84,11 @@ def addresses(plan: Plan) -> Text:
     usual = {FRONT_HTTP_PORT: first.http_port, FRONT_GRPC_PORT: first.port}
     lines = [f"The gateway listens on {now}, not on the usual {port}." for port, now in usual.items() if now != port]
     lines += [
-        f"HTTP   http://localhost:{first.http_port}/v1/products",
-        f"API    http://localhost:{first.http_port}/openapi.json",
-        f"gRPC   grpcurl -plaintext localhost:{first.port} list",
-        "Logs   mercato logs -f          End it   mercato down",
+        f"Console  http://localhost:{first.http_port}/console",
+        f"HTTP     http://localhost:{first.http_port}/v1/products",
+        f"API      http://localhost:{first.http_port}/openapi.json",
+        f"gRPC     grpcurl -plaintext localhost:{first.port} list",
+        "Logs     mercato logs -f          End it   mercato down",
     ]
     return Text("\n".join(lines))
 

@@ -1,11 +1,11 @@
 """Two servers of one method that answers what it was asked: a bare one, and one through the whole chassis.
 
-Started as a process by the benchmark, with `bare` or `chassis` and the port.
+Started as a process by benchmarks, with `bare`, `chassis` or `relay` and the port. A relay is a chassis that asks the
+one at `MERCATO_TARGETS` for its answers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import Any, cast
@@ -14,10 +14,7 @@ import grpc
 import uvloop
 from mercato.catalog.v1 import catalog_pb2, catalog_pb2_grpc
 
-from chassis.clock import SystemClock
-from chassis.server import Server
-from chassis.settings import Settings
-from chassis.telemetry.logs import configure_logs
+from chassis.app import App, run
 
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
 PRODUCT = catalog_pb2.Product(name="products/85123A", title="WHITE HANGING HEART T-LIGHT HOLDER " * 5, etag="1" * 60)
@@ -49,13 +46,26 @@ async def _bare(port: int) -> None:
     await server.wait_for_termination()
 
 
-async def _chassis(port: int) -> None:
-    settings = Settings("echo", "echo/1", port=port)
-    configure_logs(settings)
-    server = Server(settings, SystemClock())
-    await server.add(CATALOG, Echo())
-    async with server:
-        await asyncio.Event().wait()
+class Relay(Echo):
+    """The same, with the answers of another."""
+
+    def __init__(self, catalog: catalog_pb2_grpc.CatalogServiceStub) -> None:
+        self._catalog = catalog
+
+    async def GetProduct(  # noqa: N802
+        self, request: catalog_pb2.GetProductRequest, context: Any
+    ) -> catalog_pb2.GetProductResponse:
+        """Answer as the other does."""
+        response: catalog_pb2.GetProductResponse = await self._catalog.GetProduct(request)
+        return response
+
+
+async def _echo(app: App) -> None:
+    app.serve(CATALOG, Echo())
+
+
+async def _relay(app: App) -> None:
+    app.serve(CATALOG, Relay(app.client(CATALOG, catalog_pb2_grpc.CatalogServiceStub)))
 
 
 def as_in_fleet() -> None:
@@ -67,7 +77,12 @@ def as_in_fleet() -> None:
 def main() -> None:
     """Serve until ended."""
     as_in_fleet()
-    uvloop.run({"bare": _bare, "chassis": _chassis}[sys.argv[1]](int(sys.argv[2])))
+    kind, port = sys.argv[1:]
+    if kind == "bare":
+        uvloop.run(_bare(int(port)))
+        return
+    os.environ["MERCATO_PORT"] = port
+    run("echo", {"chassis": _echo, "relay": _relay}[kind])
 
 
 if __name__ == "__main__":

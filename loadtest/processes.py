@@ -28,10 +28,10 @@ class Serving:
 
 
 @contextmanager
-def serving(module: str, kind: str) -> Iterator[Serving]:
-    """Run a module that serves the catalogue, as one kind of it, until the end of the block."""
+def serving(module: str, kind: str, **told: str) -> Iterator[Serving]:
+    """Run a module that serves the catalogue, as one kind of it and told so, until the end of the block."""
     (port,) = ports.free_block(1)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **told}
     command = [sys.executable, "-m", module, kind, str(port)]
     with TemporaryFile() as log:
         process = psutil.Popen(command, stdout=log, env=environment)

@@ -12,11 +12,11 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
+from operator import methodcaller
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import grpc
-from google.protobuf.message import Message
 from opentelemetry.sdk.trace import ReadableSpan
 
 from chassis.tasks import cancel
@@ -29,6 +29,8 @@ BATCH = 200
 EVERY_S = 1.0
 METRICS_EVERY_S = 2.0
 TIMEOUT_S = 2.0
+TOLD_AFTER = 5
+"""So many failures in a row are worth a line: at first who listens may still be starting."""
 LAST_WORDS_S = 0.5
 """So long the end of an instance waits for what it still has to tell."""
 
@@ -97,7 +99,7 @@ class Exporter:
         self._export_spans = _export(channel, "trace.v1.TraceService")
         self._export_logs = _export(channel, "logs.v1.LogsService")
         self._export_metrics = _export(channel, "metrics.v1.MetricsService")
-        self._answers = True
+        self._failures = 0
 
     async def run(self) -> None:
         """Send now and then, until cancelled."""
@@ -140,17 +142,17 @@ class Exporter:
         try:
             await export(request, timeout=TIMEOUT_S, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            if self._answers:
+            self._failures += 1
+            if self._failures == TOLD_AFTER:
                 _log.warning("telemetry is not taken", extra={"code": error.code().name, "error": error.details()})
-            self._answers = False
             return error.code()
-        self._answers = True
+        self._failures = 0
         return grpc.StatusCode.OK
 
 
 def _export(channel: grpc.aio.Channel, service: str) -> Callable[..., Any]:
     path = f"/opentelemetry.proto.collector.{service}/Export"
-    return channel.unary_unary(path, request_serializer=Message.SerializeToString)
+    return channel.unary_unary(path, request_serializer=methodcaller("SerializeToString"))
 
 
 @asynccontextmanager

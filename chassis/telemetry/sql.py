@@ -13,9 +13,11 @@ from chassis.telemetry.spans import NOTHING, recorded, span
 LONGEST_TEXT = 2000
 
 _PART = re.compile(
-    r"\b(?:(INSERT)\s+INTO|(UPDATE)|(DELETE)\s+FROM|(SELECT)\b.*?\bFROM|(?:FROM|JOIN))\s+(?:ONLY\s+)?([a-z_][\w.]*)",
+    r"\b(?:(INSERT)\s+INTO|(UPDATE)(?!\s+SET)|(DELETE)\s+FROM|(SELECT)\b.*?\bFROM|(?:FROM|JOIN))\s+(?:ONLY\s+)?([a-z_][\w.]*)",
     re.IGNORECASE | re.DOTALL,
 )
+
+_NAMED = re.compile(r"\b(\w+) AS \(")
 
 
 def statement(database: str, sql: str) -> AbstractContextManager[None]:
@@ -35,7 +37,10 @@ def statement(database: str, sql: str) -> AbstractContextManager[None]:
 @lru_cache(maxsize=512)
 def summary(sql: str) -> str:
     """Return what a statement does to which tables: `INSERT events INSERT orders`; of each pair the first alone."""
+    named = set(_NAMED.findall(sql))
     found = dict.fromkeys(
-        f"{next(filter(None, match.groups()[:4]), 'SELECT').upper()} {match[5]}" for match in _PART.finditer(sql)
+        f"{next(filter(None, match.groups()[:4]), 'SELECT').upper()} {match[5]}"
+        for match in _PART.finditer(sql)
+        if match[5] not in named
     )
     return " ".join(found) or sql.split(maxsplit=1)[0].upper()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import resources
 
 import orjson
 from aiohttp import hdrs
@@ -16,6 +17,15 @@ from services.gateway.errors import MethodNotAllowed
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "favicon-32x32.png": "image/png"}
 _HTML = "text/html; charset=utf-8"
 _POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+_STRICT = "default-src 'self'; frame-ancestors 'none'"
+_CONSOLE_TYPES = {
+    "html": _HTML,
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
+    "woff2": "font/woff2",
+}
 
 _DOCS = """<!doctype html>
 <html lang="en">
@@ -44,6 +54,7 @@ code {{ background: #8882; padding: .1em .3em }}</style>
 <h1>Mercato</h1>
 <p>The one door to {count} services, in JSON and in gRPC.</p>
 <ul>
+<li><a href="/console">The console</a>: the running system, live</li>
 <li><a href="/docs">All operations</a>, to read and to try</li>
 <li><a href="/openapi.json">The same as OpenAPI 3.1</a></li>
 <li><code>grpcurl -plaintext localhost:{port} list</code>: the same services in gRPC</li>
@@ -60,12 +71,19 @@ class Page:
     path: str
     content_type: str
     body: bytes
+    policy: str = _POLICY
+    """What a browser may load for it: https://www.w3.org/TR/CSP3/."""
+
+    @property
+    def route(self) -> str:
+        """What it belongs to, of which there are few: `/console`."""
+        return f"/{self.path.split('/')[1]}"
 
     def response(self, method: str, headers: Mapping[str, str]) -> Response:
         """Answer a request for it; MethodNotAllowed for anything but reading."""
         if method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             raise MethodNotAllowed(method=method, path=self.path, allowed="GET, HEAD")
-        own = {"Content-Type": self.content_type, "Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+        own = {"Content-Type": self.content_type, "Content-Security-Policy": self.policy, "Cache-Control": "no-cache"}
         return Response(body=self.body, headers={**headers, **own})
 
 
@@ -80,5 +98,13 @@ def pages(contract: Contract, document: Mapping[str, object], grpc_port: int) ->
         Page("/docs", _HTML, _DOCS.encode()),
         Page("/docs/start.js", "text/javascript", _START.encode()),
         *(Page(f"/docs/{name}", kind, (swagger_ui_path / name).read_bytes()) for name, kind in _ASSETS.items()),
+        *_console(),
     ]
     return {page.path: page for page in found}
+
+
+def _console() -> Iterator[Page]:
+    """Yield the files of the console, its index where a person goes to; its policy allows nothing that is inline."""
+    for file in resources.files("services.gateway").joinpath("console").iterdir():
+        path = "/console" if file.name == "index.html" else f"/console/{file.name}"
+        yield Page(path, _CONSOLE_TYPES[file.name.rpartition(".")[2]], file.read_bytes(), _STRICT)

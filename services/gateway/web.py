@@ -75,7 +75,8 @@ class Front:
     async def answer(self, request: BaseRequest) -> StreamResponse:
         """Answer one request, whatever it is."""
         status, route = 499, _Route()  # when the client goes before the answer
-        parent = Trace.parse(request.headers.get("Traceparent", ""))
+        page = self._pages.get(request.raw_path.partition("?")[0])
+        parent = Trace.parse(request.headers.get("Traceparent", "")) or (Trace.start() if page else None)
         incoming = Incoming(self._telemetry, request.method, parent)
         exchange = Exchange.of(request.headers, parent, incoming.trace)
         headers = {**exchange.headers, **self._cors.headers(request)}
@@ -105,7 +106,7 @@ class Front:
             raise UrlTooLong(limit=LARGEST_URL)
         path, _, query = request.raw_path.partition("?")
         if page := self._pages.get(path):
-            route.text = path
+            route.text = page.route
             return page.response(request.method, headers)
         if request.method == hdrs.METH_OPTIONS:
             return self._options(path, headers)

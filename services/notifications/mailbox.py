@@ -11,6 +11,7 @@ from chassis.clock import timestamp
 from chassis.database import Batch, Database
 from chassis.errors import NotFound
 from chassis.pages import Page, page_limit
+from chassis.telemetry.trace import Trace
 
 
 class Mailbox:
@@ -19,12 +20,12 @@ class Mailbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, batch: Batch, mail: Mail) -> None:
-        """Add a mail to what commits; a second one of that name is not written."""
+    def put(self, batch: Batch, mail: Mail, trace: Trace) -> None:
+        """Add a mail, and the trace it is written in, to what commits; a second one of that name is not written."""
         batch.add(
-            "INSERT INTO mails VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO mails VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT (name) DO NOTHING",
             mail.name, mail.state, mail.recipient, mail.subject, mail.body, mail.regarding, mail.event_type,
-            mail.create_time.ToDatetime(UTC),
+            mail.create_time.ToDatetime(UTC), trace.traceparent,
         )  # fmt: skip
 
     async def get(self, name: str) -> Mail:
@@ -43,14 +44,14 @@ class Mailbox:
         )  # fmt: skip
         return Page.of([_mail(row) for row in rows], page_size, lambda mail: mail.name)
 
-    async def take(self, now: datetime) -> Mail | None:
-        """Mark the queued mail that waits longest as being sent, and return it; None when none is due."""
+    async def take(self, now: datetime) -> tuple[Mail, Trace] | None:
+        """Mark the queued mail that waits longest as being sent; return it with its trace, or None when none is due."""
         row = await self._database.row(
             "UPDATE mails SET state = $1 WHERE name = (SELECT name FROM mails WHERE state = 2 AND due_time <= $2"
             " ORDER BY due_time LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *",
             Mail.STATE_SENDING, now,
         )  # fmt: skip
-        return _mail(row) if row else None
+        return (_mail(row), Trace.parse(row["trace"]) or Trace.start()) if row else None
 
     async def settle(self, mail: Mail, state: Mail.State.ValueType, due_time: datetime) -> None:
         """Note what became of a mail, and when it is due if it is queued again."""

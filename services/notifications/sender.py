@@ -9,9 +9,12 @@ from datetime import timedelta
 from typing import TypeVar
 
 from mercato.notifications.v1.notifications_pb2 import Mail
+from opentelemetry.trace import SpanKind
 
+from chassis.call import Call, serving
 from chassis.clock import Clock
 from chassis.errors import Unavailable
+from chassis.telemetry.spans import SUBJECT, note, span
 from services.notifications.mailbox import Mailbox
 from services.notifications.smtp import Smtp
 
@@ -43,11 +46,15 @@ class Sender:
 
     async def _send_next(self) -> bool:
         """Send one mail; false when there was none or the server takes none now."""
-        mail = await self._mailbox.take(self._clock.now())
-        if mail is None:
+        taken = await self._mailbox.take(self._clock.now())
+        if taken is None:
             return False
-        state = await asyncio.to_thread(self._smtp.deliver, mail)
-        await self._mailbox.settle(mail, state, self._clock.now() + RETRY)
+        mail, trace = taken
+        with serving(Call("/mail", "notifications", None, trace)):
+            with span("deliver mail", SpanKind.CLIENT, {SUBJECT: mail.regarding, "mercato.mail": mail.name}):
+                state = await asyncio.to_thread(self._smtp.deliver, mail)
+                note("mercato.mail.state", Mail.State.Name(state))
+            await self._mailbox.settle(mail, state, self._clock.now() + RETRY)
         return state != Mail.STATE_QUEUED
 
 

@@ -9,8 +9,10 @@ from google.protobuf.message import Message
 from mercato.notifications.v1.notifications_pb2 import Mail
 
 from chassis.bus import Event
+from chassis.call import current_call
 from chassis.clock import Clock
 from chassis.database import Batch
+from chassis.telemetry.trace import Trace
 from services.notifications.domain import write
 from services.notifications.mailbox import Mailbox
 
@@ -30,4 +32,5 @@ class Writer:
         """Add the mail that tells of an event."""
         mail = write(message, event.id, self._templates[message.DESCRIPTOR.name], self._clock.now())
         mail.state = self._state
-        self._mailbox.put(batch, mail)
+        call = current_call()
+        self._mailbox.put(batch, mail, call.trace if call else Trace.start())

@@ -87,7 +87,8 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
             filters["customer"] = request.customer
         if request.state:
             filters["status"] = request.state
-        page = await self._orders.page(request.page_size, request.page_token, **filters)
+        newest_first = request.order_by == "name desc"
+        page = await self._orders.page(request.page_size, request.page_token, descending=newest_first, **filters)
         return pb.ListOrdersResponse(orders=page.items, next_page_token=page.next_page_token)
 
     async def WatchOrder(self, request: pb.WatchOrderRequest, context: Any) -> AsyncIterator[pb.WatchOrderResponse]:

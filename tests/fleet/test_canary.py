@@ -95,23 +95,29 @@ def test_quantiles_of_buckets() -> None:
 
 
 def test_tallies_are_read_from_what_a_server_serves() -> None:
+    name, method = "rpc_server_call_duration_seconds", METHOD.removeprefix("/")
+    watch = method.replace("Get", "Watch")
+
+    def sample(suffix: str, code: str, method: str, value: object, more: str = "") -> str:
+        return f'{name}_{suffix}{{rpc_response_status_code="{code}",{more}rpc_method="{method}"}} {value}'
+
     text = "\n".join(
         [
-            "# TYPE rpc_server_call_duration_seconds histogram",
+            f"# TYPE {name} histogram",
             *(
-                f'rpc_server_call_duration_seconds_bucket{{rpc_response_status_code="{code}",le="{bound}",rpc_method="{method[1:]}"}} {count}'
-                for method, code, counts in (
-                    (METHOD, "OK", (3, 8, 9)),
-                    (METHOD, "UNAVAILABLE", (2, 2, 2)),
-                    (METHOD, "NOT_FOUND", (1, 1, 1)),
-                    (METHOD.replace("GetOrder", "WatchOrder"), "CANCELLED", (0, 0, 4)),
-                    ("/mercato.mesh.v1.MeshService/GetMesh", "UNAVAILABLE", (5, 5, 5)),
+                sample("bucket", code, of, count, f'le="{bound}",')
+                for of, code, counts in (
+                    (method, "OK", (3, 8, 9)),
+                    (method, "UNAVAILABLE", (2, 2, 2)),
+                    (method, "NOT_FOUND", (1, 1, 1)),
+                    (watch, "CANCELLED", (0, 0, 4)),
+                    ("mercato.mesh.v1.MeshService/GetMesh", "UNAVAILABLE", (5, 5, 5)),
                 )
                 for bound, count in zip(("0.1", "0.2", "+Inf"), counts, strict=True)
             ),
-            f'rpc_server_call_duration_seconds_count{{rpc_response_status_code="OK",rpc_method="{METHOD[1:]}"}} 9.0',
-            f'rpc_server_call_duration_seconds_count{{rpc_response_status_code="UNAVAILABLE",rpc_method="{METHOD[1:]}"}} 2.0',
-            f'rpc_server_call_duration_seconds_count{{rpc_response_status_code="CANCELLED",rpc_method="{METHOD[1:].replace("Get", "Watch")}"}} 4.0',
+            sample("count", "OK", method, 9.0),
+            sample("count", "UNAVAILABLE", method, 2.0),
+            sample("count", "CANCELLED", watch, 4.0),
             "",
         ]
     )

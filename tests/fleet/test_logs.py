@@ -40,6 +40,25 @@ def test_one_service_and_the_newest_lines_can_be_chosen(folder: Path) -> None:
     assert logs.Reader(folder).read(0) == []
 
 
+def test_lines_of_some_traces_can_be_chosen_also_of_what_was_moved_aside(folder: Path) -> None:
+    first, second = "a" * 32, "b" * 32
+    written = [
+        (folder / "orders-1.log.1", first, "moved aside", "09"),
+        (folder / "orders-1.log", first, "placed", "11"),
+        (folder / "payments-1.log", second, "authorized", "12"),
+        (folder / "payments-1.log", "c" * 32, "another's", "13"),
+    ]
+    for file, trace, message, hour in written:
+        with file.open("a") as stream:
+            line = {"time": f"2026-11-23T{hour}:00:00Z", "message": message, "trace": trace}
+            stream.write(json.dumps(line) + "\n")
+    lines = logs.Reader(folder, traces=[first, second]).read()
+    assert [(line.service, line.message) for line in lines] == [
+        ("orders", "moved aside"), ("orders", "placed"), ("payments", "authorized"),
+    ]  # fmt: skip
+    assert [line.message for line in logs.Reader(folder, "orders", traces=[first]).read()] == ["moved aside", "placed"]
+
+
 def test_every_line_can_be_had_as_json(folder: Path) -> None:
     lines = [json.loads(line.as_json()) for line in logs.Reader(folder).read()]
     assert lines[0]["order"] == 7

@@ -19,6 +19,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_status import rpc_status
 from mercato.catalog.v1 import catalog_pb2, catalog_pb2_grpc
+from mercato.operations.v1 import operations_pb2
+from mercato.operations.v1.operations_pb2_grpc import InstanceServiceStub
 from mercato.orders.v1 import orders_pb2, orders_pb2_grpc
 
 from services.gateway.contract import Contract
@@ -86,6 +88,11 @@ class TestCalls:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(b"")
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    async def test_the_gateway_itself_is_an_instance_too(self, gateway: Running) -> None:
+        stub: Any = InstanceServiceStub(gateway.grpc)
+        instance = (await stub.GetInstance(operations_pb2.GetInstanceRequest())).instance
+        assert (instance.name, instance.ready) == ("gateway/1", True)
 
 
 class TestErrors:
@@ -161,6 +168,7 @@ class TestReflection:
                 listed = set(database.get_services())
                 assert {service.full_name for service in contract.services} < listed
                 assert "grpc.health.v1.Health" in listed
+                assert "mercato.operations.v1.InstanceService" in listed  # of the gateway itself
                 assert "mercato.mesh.v1.RegistryService" not in listed
                 pool = DescriptorPool(database)
                 for name in listed:

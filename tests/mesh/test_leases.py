@@ -67,6 +67,20 @@ def test_one_failed_check_is_forgiven_two_are_not() -> None:
     assert case.checked("refuses", certain=True).state == UNHEALTHY
 
 
+def test_an_instance_that_says_it_is_not_well_is_out_for_its_own_reason_until_it_says_otherwise() -> None:
+    case, stream = Case(), Stream()
+    case.registers(stream)
+    case.checked("").registers(stream, state=UNHEALTHY, reason="database: connection refused")
+    assert case.state == UNHEALTHY
+    assert case.checked("it says NOT_SERVING", certain=True).state == UNHEALTHY
+    assert case.registry.instances[0].reason == "database: connection refused"
+    assert not case.registry.due()
+    case.registers(stream)
+    assert len(case.registry.due()) == 1
+    assert case.checked("").state == SERVING
+    assert case.registry.instances[0].reason == ""
+
+
 def test_what_a_check_found_at_an_earlier_address_counts_for_nothing() -> None:
     case = Case()
     case.registers(Stream(), address="127.0.0.1:2")

@@ -123,10 +123,8 @@ def test_lines_are_out_after_a_moment() -> None:
 
 
 def test_what_the_level_excludes_is_not_written() -> None:
-    assert (
-        lines('log.debug("no"); logging.getLogger().setLevel("ERROR"); CallLog("/mercato.m").write(a_call, "OK", 1)')
-        == []
-    )
+    script = 'log.debug("no"); logging.getLogger().setLevel("ERROR"); CallLog("/mercato.m").write(a_call, "OK", 1)'
+    assert lines(script) == []
 
 
 def test_what_cannot_be_written_harms_nobody() -> None:

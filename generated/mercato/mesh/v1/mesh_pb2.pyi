@@ -41,7 +41,7 @@ class Instance(_message.Message):
         STATE_DRAINING: Instance._State.ValueType  # 2
         """It ends, or was asked to rest: calls under way finish, new ones go elsewhere."""
         STATE_UNHEALTHY: Instance._State.ValueType  # 3
-        """Its health check failed or it was not heard of: no calls."""
+        """It says that it cannot serve, its health check failed, or it was not heard of: no calls."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether it takes calls."""
@@ -53,7 +53,7 @@ class Instance(_message.Message):
     STATE_DRAINING: Instance.State.ValueType  # 2
     """It ends, or was asked to rest: calls under way finish, new ones go elsewhere."""
     STATE_UNHEALTHY: Instance.State.ValueType  # 3
-    """Its health check failed or it was not heard of: no calls."""
+    """It says that it cannot serve, its health check failed, or it was not heard of: no calls."""
 
     NAME_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int

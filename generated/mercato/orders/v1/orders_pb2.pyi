@@ -637,6 +637,7 @@ class ListOrdersRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CUSTOMER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most so many; 0 means 50, more than 1000 means 1000."""
     page_token: _builtins.str
@@ -645,6 +646,8 @@ class ListOrdersRequest(_message.Message):
     """Only this customer's: `customers/{customer}`."""
     state: Global___Order.State.ValueType
     """Only those in this state."""
+    order_by: _builtins.str
+    """`name`, which is oldest first and the default, or `name desc`: newest first. All pages are asked for in one order."""
     def __init__(
         self,
         *,
@@ -652,10 +655,11 @@ class ListOrdersRequest(_message.Message):
         page_token: _builtins.str = ...,
         customer: _builtins.str = ...,
         state: Global___Order.State.ValueType = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

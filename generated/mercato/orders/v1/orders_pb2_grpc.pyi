@@ -29,7 +29,7 @@ class OrderServiceStub:
     BatchGetOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.BatchGetOrdersRequest, _orders_pb2.BatchGetOrdersResponse]
     """Read many orders at once, in the order asked. Errors: NOT_FOUND names the first that is missing."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListOrdersRequest, _orders_pb2.ListOrdersResponse]
-    """List orders, oldest first."""
+    """List orders, oldest first unless asked otherwise."""
     WatchOrder: _aio.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.WatchOrderResponse]
     """Follow an order: it as it stands, then again after every change of its state. Ends when the state is final.
     Errors: NOT_FOUND.
@@ -87,7 +87,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_pb2.ListOrdersRequest,
         context: _aio.ServicerContext[_orders_pb2.ListOrdersRequest, _abc.Awaitable[_orders_pb2.ListOrdersResponse]],
     ) -> _abc.Awaitable[_orders_pb2.ListOrdersResponse]:
-        """List orders, oldest first."""
+        """List orders, oldest first unless asked otherwise."""
 
     @_abc_1.abstractmethod
     def WatchOrder(

@@ -1,0 +1,1 @@
+"""What watches a fleet: rules, dashboards and configurations for Prometheus, Grafana and others beside them."""

@@ -1,0 +1,71 @@
+"""What the commands that show what goes on inside a fleet ask it, without the printing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import grpc.aio
+from mercato.telemetry.v1.telemetry_pb2 import GetTrafficRequest, GetTrafficResponse
+from mercato.telemetry.v1.telemetry_pb2_grpc import TelemetryServiceStub
+
+from fleet.errors import FleetError
+from fleet.plan import FRONT, Plan
+from fleet.story import Story, name_of, teller
+
+_TIMEOUT_S = 5.0
+
+
+def tell(plan: Plan, text: str) -> Story:
+    """Return the story of an order, a return or a trace; FleetError where nobody knows of it, or nobody answers."""
+
+    async def ask() -> Story:
+        async with teller(_front(plan), _behind(plan)) as asked:
+            return await asked.tell(name_of(text))
+
+    story = asyncio.run(ask())
+    if story.missing and not (story.head or story.traces or story.events):
+        said = "; ".join(f"{service}: {why}" for service, why in story.missing.items())
+        raise FleetError(f"nobody answers ({said}); see `mercato ps`")
+    return story
+
+
+def traces(plan: Plan, text: str) -> list[str]:
+    """Return the ids of the traces in which something happened to an order or a return, or that of one trace."""
+
+    async def ask() -> list[str]:
+        name = name_of(text)
+        if name.startswith("traces/"):
+            return [name]
+        async with teller(_front(plan), _behind(plan)) as asked:
+            return await asked.traces(name)
+
+    names = asyncio.run(ask())
+    if not names:
+        raise FleetError(f"no trace is known of {text}; see `mercato ps` whether all services answer")
+    return [name.removeprefix("traces/") for name in names]
+
+
+async def traffic(plan: Plan, window: timedelta, every_s: float) -> AsyncIterator[GetTrafficResponse]:
+    """Yield what goes on over the last seconds, now and again every so often; FleetError where it cannot be told."""
+    request = GetTrafficRequest()
+    request.window.FromTimedelta(window)
+    async with grpc.aio.insecure_channel(_front(plan), options=[("grpc.enable_http_proxy", 0)]) as channel:
+        telemetry = TelemetryServiceStub(channel)
+        while True:
+            try:
+                yield await telemetry.GetTraffic(request, timeout=_TIMEOUT_S)
+            except grpc.aio.AioRpcError as error:
+                raise FleetError(f"telemetry does not answer: {error.details()}; see `mercato ps`") from None
+            await asyncio.sleep(every_s)
+
+
+def _front(plan: Plan) -> str:
+    if FRONT not in plan.slots:
+        raise FleetError("this suite has no gateway to ask through")
+    return plan.slot(f"{FRONT}/1").address
+
+
+def _behind(plan: Plan) -> list[str]:
+    return [service for service in plan.services if service != FRONT]

@@ -1,0 +1,218 @@
+"""How a story looks on a terminal: the waterfall of its traces to scale, and what happened in words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from mercato.inventory.v1.inventory_pb2 import Reservation
+from mercato.notifications.v1.notifications_pb2 import Mail
+from mercato.operations.v1.operations_pb2 import Saga, SagaStep
+from mercato.orders.v1.orders_pb2 import Order, Return
+from mercato.payments.v1.payments_pb2 import LedgerEntry, Payment
+from mercato.shipping.v1.shipping_pb2 import Shipment
+from mercato.telemetry.v1.telemetry_pb2 import Span, Trace
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from chassis.money import plain
+from fleet.story import Head, Resource, Story, ToldEvent
+
+BAR_WIDTH = 40
+LONGEST_NAME = 60
+_COLORS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green")
+"""Of services, in the order in which they come in."""
+_KINDS = {Span.KIND_CLIENT: "→ ", Span.KIND_PRODUCER: "⇢ ", Span.KIND_CONSUMER: "⇠ "}
+_STEPS = {
+    SagaStep.STATE_TO_DO: ("·", "to do", "dim"),
+    SagaStep.STATE_CURRENT: ("▸", "under way", "yellow"),
+    SagaStep.STATE_DONE: ("✓", "done", "green"),
+    SagaStep.STATE_REFUSED: ("✗", "refused", "red"),
+    SagaStep.STATE_TO_UNDO: ("↶", "to be undone", "yellow"),
+    SagaStep.STATE_UNDONE: ("↶", "undone", "magenta"),
+    SagaStep.STATE_SKIPPED: ("·", "never begun", "dim"),
+}
+_UNRECORDED = (
+    "Not every request is recorded, and what was recorded is kept for a while. To record all from now on:\n"
+    "mercato down; MERCATO_TRACE_RATIO=1 MERCATO_TRACES_PER_SECOND=1000 mercato up"
+)
+
+
+def view(story: Story) -> Group:
+    """All of it; what there is nothing of is left out."""
+    parts: list[RenderableType] = [_head(story)]
+    parts += [each for trace in story.traces for each in (_title(_summary(trace)), waterfall(trace))]
+    if not story.traces:
+        named = f" ({', '.join(story.unrecorded)})" if story.unrecorded else ""
+        parts.append(Text(f"\nNo trace of it was recorded{named}.\n{_UNRECORDED}", style="yellow"))
+    for title, lines in (
+        ("Sagas", [line for saga in story.sagas for line in _saga(saga)]),
+        ("Events", [_event(each) for each in story.events]),
+        ("Ledger", [_entry(each) for each in story.ledger]),
+        ("Goods and money", [_resource(each) for each in story.resources]),
+        ("Mails", [_mail(each) for each in story.mails]),
+        ("Not told", [Text(f"{service} does not answer: {why}", "red") for service, why in story.missing.items()]),
+    ):
+        if lines:
+            parts += [_title(title), *lines]
+    return Group(*parts)
+
+
+def waterfall(trace: Trace) -> Table:
+    """One row a span, under the one it is part of, with a bar where it lies in the whole."""
+    colors: defaultdict[str, str] = defaultdict(lambda: _COLORS[len(colors) % len(_COLORS)])
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    rows.add_column(overflow="ellipsis", no_wrap=True, max_width=LONGEST_NAME)
+    rows.add_column(no_wrap=True)
+    rows.add_column(width=BAR_WIDTH, no_wrap=True)
+    rows.add_column(justify="right", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for depth, span in tree(trace.spans):
+        style = "red" if span.failed else colors[span.service]
+        rows.add_row(
+            Text("  " * depth + _KINDS.get(span.kind, "") + _short(span.name), "red" if span.failed else ""),
+            Text(span.service, colors[span.service]),
+            Text(bar(trace, span), style),
+            f"{span.duration.ToMicroseconds() / 1000:.1f} ms",
+            _remark(span),
+        )
+    return rows
+
+
+def tree(spans: Sequence[Span]) -> Iterator[tuple[int, Span]]:
+    """Yield the spans, each after the one it is part of, with how deep it lies; those without stand at the top."""
+    known, inner = {span.id for span in spans}, defaultdict(list)
+    for span in sorted(spans, key=lambda span: span.start_time.ToNanoseconds()):
+        inner[span.parent_id if span.parent_id in known else ""].append(span)
+    left = [(0, span) for span in reversed(inner[""])]
+    while left:
+        depth, span = left.pop()
+        yield depth, span
+        left += [(depth + 1, each) for each in reversed(inner[span.id])]
+
+
+def bar(trace: Trace, span: Span) -> str:
+    """Draw where a span lies in its trace, to scale; one too short to see is a thin stroke."""
+    whole = max(trace.duration.ToNanoseconds(), 1)
+    begin = (span.start_time.ToNanoseconds() - trace.start_time.ToNanoseconds()) / whole * BAR_WIDTH
+    length = span.duration.ToNanoseconds() / whole * BAR_WIDTH
+    first = min(max(int(begin), 0), BAR_WIDTH - 1)
+    return " " * first + ("▏" if length < 0.5 else "█" * min(max(round(length), 1), BAR_WIDTH - first))
+
+
+def _head(story: Story) -> Text:
+    head = story.head
+    if head is None:
+        return Text(story.name, style="bold")
+    amount = head.total if isinstance(head, Order) else head.amount
+    text = Text.assemble((head.name, "bold"), f"  {_state(head)}", f"  {head.customer}  {plain(amount)}", _when(head))
+    if isinstance(head, Order) and head.refusal.reason:
+        text.append(f"\n{head.refusal.step}: {head.refusal.reason}: {head.refusal.message}", "red")
+    if isinstance(head, Return) and head.order:
+        text.append(f"\nof {head.order}", "dim")
+    return text
+
+
+def _when(head: Head) -> str:
+    begun, ended = (
+        (head.place_time, head.final_time) if isinstance(head, Order) else (head.create_time, head.complete_time)
+    )
+    took_s = (ended.ToNanoseconds() - begun.ToNanoseconds()) / 1e9
+    return f"  {_utc(begun):%Y-%m-%d %H:%M:%S} UTC" + (f", final after {took_s:.2f} s" if took_s > 0 else "")
+
+
+def _summary(trace: Trace) -> str:
+    kept = Trace.Keep.Name(trace.keep).removeprefix("KEEP_").lower()
+    errors = f", {trace.error_count} failed" if trace.error_count else ""
+    took_ms = trace.duration.ToMicroseconds() / 1000
+    return f"{trace.root}  {took_ms:.1f} ms, {len(trace.spans)} spans{errors}  {trace.name} ({kept})"
+
+
+def _remark(span: Span) -> Text:
+    """What is worth a word beside a bar: how it failed, which attempt it was, which other trace it comes from."""
+    attempt = span.attributes.get("mercato.saga.attempt", "1")
+    said = [f"attempt {attempt}"] if attempt not in ("", "0", "1") else []
+    said += [f"from {link.trace}" for link in span.links]
+    code = span.attributes.get("error.type") or span.attributes.get("rpc.response.status_code", "")
+    failure = " ".join(filter(None, (code, span.status_message))) if span.failed else ""
+    return Text.assemble((failure, "red"), " " if failure and said else "", (", ".join(said), "dim"))
+
+
+def _saga(saga: Saga) -> Iterator[Text]:
+    yield Text.assemble((saga.kind, "bold"), f"  {saga.status}", (_refusal(saga), "red"))
+    for step in saga.steps:
+        mark, words, style = _STEPS.get(step.state, ("?", "unknown", ""))
+        line = Text.assemble(f"  {mark} ", f"{step.name:20} ", words, style=style)
+        if step.name == saga.step and saga.attempts:
+            line.append(f", {saga.attempts} tries failed: {saga.error}", "red")
+        yield line
+
+
+def _refusal(saga: Saga) -> str:
+    if not saga.HasField("refusal"):
+        return ""
+    return f"  {saga.refusal.step or 'asked from outside'}: {saga.refusal.reason}: {saga.refusal.message}"
+
+
+def _event(told: ToldEvent) -> Text:
+    event, happened = told.event, _utc(told.event.create_time)
+    line = Text.assemble(
+        (f"{happened:%H:%M:%S.%f} "[:12] + " ", "dim"),
+        (f"{told.service:10} ", "cyan"),
+        f"{event.type.rpartition('.')[2]:22} ",
+        (f"{event.id}  ", "dim"),
+    )
+    if not event.HasField("publish_time"):
+        return line.append("waits in the outbox", "yellow")
+    by = (f"{service} +{(time - happened).total_seconds():.2f} s" for service, time in sorted(told.handled.items()))
+    return line.append(" ".join(["handled by", ", ".join(by)]) if told.handled else "", "green")
+
+
+def _entry(entry: LedgerEntry) -> Text:
+    return Text.assemble(
+        (f"{_utc(entry.create_time):%H:%M:%S.%f}"[:12] + " ", "dim"),
+        f"{entry.debit_account} ← {entry.credit_account}  {plain(entry.amount)}",
+        (f"  {entry.subject}", "dim"),
+    )
+
+
+def _resource(resource: Resource) -> Text:
+    match resource:
+        case Reservation():
+            said = f"{sum(line.quantity for line in resource.lines)} pieces of {len(resource.lines)} products"
+        case Payment():
+            said = f"{plain(resource.amount)}" + (
+                f", refunded {plain(resource.refunded)}" if resource.refunded.units or resource.refunded.nanos else ""
+            )
+        case Shipment():
+            said = f"{resource.pieces} pieces, {resource.tracking_number}"
+    return Text.assemble(f"{resource.name}  {_state(resource)}  ", (said, "dim"))
+
+
+def _mail(mail: Mail) -> Text:
+    return Text.assemble(
+        f"{mail.subject}  {_state(mail)}  ", (f"{mail.name}, of {mail.event_type.rpartition('.')[2]}", "dim")
+    )
+
+
+def _state(resource: Any) -> str:
+    name: str = type(resource).State.Name(resource.state)
+    return name.removeprefix("STATE_")
+
+
+def _short(name: str) -> str:
+    """Shorten `mercato.orders.v1.OrderService/PlaceOrder` to what tells it from others."""
+    package, slash, method = name.rpartition("/")
+    return f"{package.rpartition('.')[2]}/{method}" if slash and package.startswith("mercato.") else name
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _utc(time: Timestamp) -> datetime:
+    return time.ToDatetime(UTC)

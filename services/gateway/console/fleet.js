@@ -1,0 +1,90 @@
+// What is known of the services: the mesh knows instances and their health, telemetry knows rates and gauges.
+
+import { perhaps } from "./api.js";
+
+/** Read both; null where one does not answer. */
+export async function readFleet(get) {
+  const [mesh, traffic] = await Promise.all([perhaps(get("/v1/mesh")), perhaps(get("/v1/traffic"))]);
+  return { mesh: mesh && (mesh.mesh ?? {}), traffic };
+}
+
+/** Return the services by name, each with instances, policy, methods and what its instances' gauges sum up to. */
+export function services({ mesh, traffic }) {
+  const found = new Map();
+  const of = (name) => {
+    if (!found.has(name)) found.set(name, { name, instances: [], methods: [], policy: null });
+    return found.get(name);
+  };
+  for (const known of mesh?.services ?? []) {
+    const one = of(known.service);
+    one.policy = known.policy ?? null;
+    one.instances.push(...(known.instances ?? []));
+  }
+  for (const heard of traffic?.instances ?? []) {
+    const one = of(heard.service);
+    let instance = one.instances.find((each) => each.name === heard.instance);
+    if (!instance) one.instances.push((instance = { name: heard.instance, version: heard.version, state: "STATE_UNSPECIFIED" }));
+    instance.gauges = heard.gauges ?? {};
+  }
+  for (const served of traffic?.methods ?? []) of(served.service).methods.push(served);
+  return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Return who leads to whom, by key: calls that are made or, by what clients of the mesh ask for, may be; and streams. */
+export function links({ mesh, traffic }) {
+  const found = new Map();
+  const add = (kind, from, to, more) => {
+    if (from !== to) found.set(`${kind}/${from}/${to}`, { key: `${kind}/${from}/${to}`, kind, from, to, ...more });
+  };
+  for (const [from, to] of askedFor(mesh)) add("edge", from, to, {});
+  for (const edge of traffic?.edges ?? []) add("edge", edge.caller, edge.callee, { edge });
+  for (const stream of traffic?.streams ?? []) add("stream", stream.producer, stream.consumer, { stream });
+  return found;
+}
+
+/**
+ * Return who may call whom, `[from, to]`: whom the clients of the mesh ask for. What most of them ask for is left out: it
+ * is where all report to, and its wires would hide the others.
+ */
+function askedFor(mesh) {
+  const known = new Set((mesh?.services ?? []).map((each) => each.service));
+  const asked = new Map();
+  for (const { name, configs = [] } of mesh?.clients ?? []) {
+    const from = name.split("/")[0];
+    const names = configs.find((config) => config.type === "Listener")?.names ?? [];
+    if (known.has(from)) asked.set(from, new Set([...(asked.get(from) ?? []), ...names]));
+  }
+  const pairs = [...asked].flatMap(([from, names]) => [...names].map((to) => [from, to]));
+  const askers = (name) => pairs.filter(([, to]) => to === name).length;
+  return pairs.filter(([, to]) => asked.size < FEW || askers(to) <= asked.size / 2);
+}
+
+const FEW = 4;
+
+/** Return the sum of a gauge over instances, whatever its attributes; those with a `part` in their name only. */
+export function gauge(instances, name, part = "") {
+  let sum = 0;
+  for (const instance of instances) {
+    for (const [key, value] of Object.entries(instance.gauges ?? {})) {
+      if ((key === name || key.startsWith(`${name}{`)) && key.includes(part)) sum += value;
+    }
+  }
+  return sum;
+}
+
+/** Whether an instance of the service tells of a gauge. */
+export const hasGauge = (service, name) =>
+  service.instances.some((instance) => Object.keys(instance.gauges ?? {}).some((key) => key.split("{")[0] === name));
+
+/** Return the names of the services that tell of a gauge; without telemetry, of all that keep a business. */
+export function thoseWith(fleet, name) {
+  const all = [...services(fleet).values()];
+  const found = fleet.traffic ? all.filter((each) => hasGauge(each, name)) : all.filter((each) => !DOORS.has(each.name));
+  return found.map((each) => each.name);
+}
+
+const DOORS = new Set(["gateway", "mesh", "telemetry"]); // they keep no events
+
+/** Return the circuit breakers that are not closed, of all instances of a service. */
+export const breakers = (service) =>
+  service.instances.flatMap((instance) => (instance.vitals?.breakers ?? []).map((one) => ({ ...one, by: instance.name })));

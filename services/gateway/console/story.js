@@ -1,0 +1,84 @@
+// An order's whole story on one page, from every service that took part in it.
+
+import { h } from "./dom.js";
+import { happened } from "./happened.js";
+import { isZero, money, times } from "./money.js";
+import { orderState } from "./orders.js";
+import { badge, facts, heading, nothing, section, table } from "./parts.js";
+import { outcomes } from "./outcomes.js";
+import { sagaSteps } from "./saga.js";
+import { readStory } from "./telling.js";
+import { between, moment, lasting } from "./time.js";
+import { brief, count, enumWord, grouped, id } from "./words.js";
+import { traceSection } from "./trace.js";
+
+const LIVE_MS = 1000;
+const SETTLED_MS = 5000;
+const SETTLING_MS = 15_000;
+
+export const order = {
+  title: (place) => (place.argument ? `Order ${brief(place.argument)}` : "Orders"),
+  load: readStory,
+  beat_ms: (story) => (isSettled(story?.order) ? SETTLED_MS : LIVE_MS),
+
+  render(story, tell) {
+    const { order: it, sagas, trace } = story;
+    return [
+      head(it),
+      sagas === null
+        ? section("Saga", null, nothing("Operations do not answer."))
+        : sagas.map((one) => section(one.kind, sagaState(one), sagaSteps(one, trace?.spans))),
+      traceSection(story, tell),
+      h("div", { class: "columns" }, h("div", {}, goods(it)), h("div", {}, outcomes(story))),
+      happened(story),
+    ];
+  },
+};
+
+/** Whether nothing more is to be expected of an order. */
+function isSettled(it) {
+  return Boolean(it?.finalTime) && it.state !== "STATE_CANCELLING" && Date.now() - Date.parse(it.finalTime) > SETTLING_MS;
+}
+
+function head(it) {
+  return [
+    heading(h("span", {}, "Order ", h("span", { class: "id" }, id(it.name))), orderState(it.state)),
+    it.refusal && h("p", { class: "refusal" }, h("b", {}, it.refusal.reason), ` at ${it.refusal.step.replaceAll("_", " ") || "the buyer’s wish"}: ${it.refusal.message}`),
+    h(
+      "div",
+      { class: "head" },
+      facts([
+        ["total", h("b", {}, money(it.total))],
+        ["given back", !isZero(it.refunded) && money(it.refunded)],
+        ["customer", id(it.customer)],
+        ["reference", it.reference],
+        ["goes to", it.shippingAddress?.regionCode],
+        ["placed", `${moment(it.placeTime)} UTC`],
+        ["took", it.finalTime && lasting(between(it.placeTime, it.finalTime))],
+        ["version", it.etag],
+      ].filter(([, value]) => value)),
+    ),
+  ];
+}
+
+function sagaState({ status, attempts, error }) {
+  const tones = { done: ["good", "done"], undone: ["warn", "undone"], running: ["busy", "current"], unwinding: ["warn", "undone"], stuck: ["bad", "fault"] };
+  const [tone, sign] = tones[status] ?? ["quiet", "unknown"];
+  return [error && h("small", { class: "bad" }, `${count(attempts ?? 0, "failed try").replace("trys", "tries")}: ${error}`), badge(tone, sign, status)];
+}
+
+function goods({ lines = [], charges = [], total }) {
+  const columns = [["what"], ["pieces", "number"], ["each", "number"], ["together", "number"]];
+  const rows = [
+    ...lines.map((line) => [
+      [h("span", { class: "id" }, id(line.product)), line.returnedQuantity && h("small", {}, ` ${line.returnedQuantity} brought back`)],
+      grouped(line.quantity), money(line.unitPrice), money(times(line.unitPrice, line.quantity ?? 0)),
+    ]),
+    ...charges.map((charge) => [
+      [enumWord(charge.kind, "KIND"), h("small", {}, ` ${charge.description ?? ""}`)],
+      grouped(charge.quantity), money(charge.unitPrice), money(times(charge.unitPrice, charge.quantity ?? 0)),
+    ]),
+    [h("b", {}, "total"), "", "", h("b", {}, money(total))],
+  ];
+  return h("div", { class: "goods" }, section("Goods", h("small", {}, count(lines.length, "line")), table("Goods", columns, rows)));
+}

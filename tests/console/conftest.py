@@ -1,0 +1,122 @@
+"""A real browser in front of the whole suite while it trades."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from fleet import lifecycle, ports
+from fleet import plan as plans
+from fleet.plan import FRONT, Plan
+from loadtest.commands import DEMO_DAY
+
+try:
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+except ModuleNotFoundError:
+    raise pytest.UsageError("tests/console needs: pip install -r tests/console/requirements.txt") from None
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 60.0
+SPEED = 900
+"""So many times as fast as it was a day is traded: nine hours in half a minute."""
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync"
+    " --disable-component-update"
+).split()
+
+
+@dataclass
+class Watch:
+    """What a browser did that it may not: errors it told of, requests to others than the gateway."""
+
+    host: str
+    errors: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    def over(self, context: BrowserContext) -> None:
+        """Look on all pages of a context."""
+        context.on("console", self._message)
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("request", lambda request: self._request(request.url))
+
+    def _message(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.text} {message.location}")
+
+    def _request(self, url: str) -> None:
+        if urlsplit(url).netloc != self.host:
+            self.strangers.append(url)
+
+
+@pytest.fixture(scope="session")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plan]:
+    """The whole suite, every request traced, for all tests here."""
+    home = tmp_path_factory.mktemp("fleet") / ".mercato"
+    http_port, grpc_port = ports.free_block(2)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MERCATO_TRACE_RATIO", "1")
+        await lifecycle.up(
+            home, lambda: plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port), TIMEOUT_S
+        )
+    yield Plan.load(home)
+    lifecycle.down(home, TIMEOUT_S)
+
+
+@pytest.fixture(scope="session")
+async def url(fleet: Plan) -> str:
+    """Where the gateway answers."""
+    return f"http://localhost:{fleet.slot(f'{FRONT}/1').http_port}"
+
+
+@pytest.fixture(scope="session")
+async def api(url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """The gateway, as programs ask it."""
+    async with aiohttp.ClientSession(url) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+async def trade(fleet: Plan) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A day's trade under way, with cards that decline; it has to add up in the end."""
+    command = ("replay", "--day", str(DEMO_DAY), "--decline", "20", "--speed", str(SPEED))
+    quiet = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
+    replay = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fleet", *command, cwd=ROOT, env={**os.environ, "MERCATO_HOME": str(fleet.home)}, **quiet
+    )
+    yield replay
+    output, _ = await replay.communicate()
+    assert replay.returncode == 0, output.decode()
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("tests/console needs Debian's Chromium: apt-get install chromium")
+    async with async_playwright() as driver:
+        opened = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield opened
+        await opened.close()
+
+
+@pytest.fixture
+async def page(browser: Browser, url: str) -> AsyncIterator[Page]:
+    """A page that may neither tell of an error nor ask another host."""
+    watch = Watch(urlsplit(url).netloc)
+    async with await browser.new_context(base_url=url, viewport={"width": 1440, "height": 900}) as context:
+        watch.over(context)
+        context.set_default_timeout(20_000)
+        yield await context.new_page()
+    assert not watch.strangers
+    assert not watch.errors
