@@ -29,10 +29,15 @@ TIMEOUT_S = 60.0
 SPEED = 900
 """So many times as fast as it was a day is traded: nine hours in half a minute."""
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync"
-    " --disable-component-update"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-component-update",
+]
 
 
 @dataclass
