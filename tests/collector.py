@@ -86,7 +86,7 @@ async def collector(port: int = 0) -> AsyncIterator[Collector]:
     try:
         yield kept
     finally:
-        await server.stop(0)
+        await server.stop(1)
 
 
 def value_of(value: AnyValue) -> Any:

@@ -50,6 +50,7 @@ class Stage:
             service=name,
             instance=f"{name}/1",
             port=0,
+            http_port=0,
             database_url=await self.new_database(name),
             nats_url=self.nats_url,
             targets=self.targets,

@@ -7,9 +7,9 @@ from importlib import resources
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
-from mercato.policy.v1 import policy_pb2
 
-from chassis.policy import Objective, Policy
+from chassis.policy import Objective
+from services.telemetry.domain import service_of
 
 _OURS = re.compile(r"mercato\.(\w+)\.v\d+")
 
@@ -22,10 +22,8 @@ def objectives_by_method() -> dict[str, Objective]:
         pool.Add(file)
         for stated in file.service if _OURS.fullmatch(file.package) else ():
             service = pool.FindServiceByName(f"{file.package}.{stated.name}")
-            if service.GetOptions().Extensions[policy_pb2.service].everywhere:
-                continue
             for method in service.methods:
-                if not (method.client_streaming or method.server_streaming):
-                    policy = Policy.of(method)
-                    found[policy.path.removeprefix("/")] = policy.objective
+                name = f"{service.full_name}/{method.name}"
+                if service_of(name) and not (method.client_streaming or method.server_streaming):
+                    found[name] = Objective.of(method)
     return found

@@ -110,11 +110,12 @@ class History:
 
 def drawn(points: Sequence[tuple[datetime, float, float]], begin: datetime, step: timedelta) -> Iterator[pb.Point]:
     """Yield the points of a series from `begin` on; where none was stored, it was as it was before."""
-    points = [(max(time, begin), value, p99_s) for time, value, p99_s in points]
-    for (time, value, p99_s), (following, _, _) in pairwise([*points, *points[-1:]]):
-        if following > begin or time > begin:
-            yield pb.Point(time=timestamp(time), value=value, p99_s=p99_s)
-        if following - time > step * 1.5:
+    for (time, value, p99_s), (following, *_) in pairwise((*points, (_NEVER, 0.0, 0.0))):
+        if following <= begin:
+            continue
+        time = max(time, begin)
+        yield pb.Point(time=timestamp(time), value=value, p99_s=p99_s)
+        if following is not _NEVER and following - time > step * 1.5:
             yield pb.Point(time=timestamp(following - step), value=value, p99_s=p99_s)
 
 
@@ -135,7 +136,10 @@ def _value(series: Series, since_s: float, elapsed_s: float) -> tuple[float, flo
     if series.kind is Kind.GAUGE:
         return series.value, 0.0
     growth = series.growth(since_s)
-    return growth.value / elapsed_s, quantile(by_bound(series.bounds, growth.buckets), 0.99)
+    is_histogram = series.kind is Kind.HISTOGRAM
+    p99_s = quantile(by_bound(series.bounds, growth.buckets), 0.99) if is_histogram else 0.0
+    return growth.value / elapsed_s, p99_s
 
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _BEYOND = "time <= (SELECT time FROM points ORDER BY time DESC OFFSET $1 LIMIT 1)"

@@ -77,7 +77,10 @@ class WebReceiver:
 def _read(batch: Message, kind: str, body: bytes) -> Message:
     try:
         if kind == JSON:
-            return ParseDict(_with_base64_ids(orjson.loads(body)), batch, ignore_unknown_fields=True)
+            parsed = orjson.loads(body)
+            if not isinstance(parsed, dict):
+                raise NotABatch(problem="expected an object")
+            return ParseDict(_with_base64_ids(parsed), batch, ignore_unknown_fields=True)
         batch.ParseFromString(body)
     except (DecodeError, ParseError, ValueError) as error:
         raise NotABatch(problem=str(error)[:200]) from None
@@ -91,7 +94,7 @@ def _with_base64_ids(parsed: Any) -> Any:
         match left.pop():
             case dict() as fields:
                 for name in fields.keys() & _IDS:
-                    fields[name] = b64encode(bytes.fromhex(fields[name])).decode()
+                    fields[name] = b64encode(bytes.fromhex(str(fields[name]))).decode()
                 left.extend(fields.values())
             case list() as items:
                 left.extend(items)

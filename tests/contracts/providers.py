@@ -35,6 +35,7 @@ async def providers_on(postgres_url: str, nats_folder: Path) -> AsyncIterator[Ma
         shop = await Shop.open(opened)
         await opened.start("notifications")
         await opened.start("mesh")
+        await opened.start("telemetry")
         emitted = await stack.enter_async_context(Emissions.following(opened))
         empty = Emptying(opened)
 

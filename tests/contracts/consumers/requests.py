@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 ID = "a1"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 MESSAGES: Mapping[str, Any] = {
     "google.protobuf.Duration": "60s",
     "google.type.Money": {"currencyCode": "GBP", "units": "2"},
@@ -32,6 +33,8 @@ FIELDS: Mapping[str, Any] = {
     "mercato.mesh.v1.Policy.name": f"policies/{ID}",
     "mercato.mesh.v1.ResetPoliciesRequest.name": f"policies/{ID}",
     "mercato.mesh.v1.UpdatePolicyRequest.update_mask": "maxRequests",
+    "mercato.telemetry.v1.GetTraceRequest.name": f"traces/{TRACE_ID}",
+    "mercato.telemetry.v1.ListLogsRequest.trace": f"traces/{TRACE_ID}",
     "request_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
 }
 """What the rules of a field do not tell, by its name, or its full name where that says too little."""

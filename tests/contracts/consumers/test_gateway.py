@@ -28,7 +28,7 @@ from chassis.testing.wire import status_to_json
 from services.gateway.contract import Contract, bindings
 from services.gateway.gateway import Gateway
 from tests.contracts.consumers.clients import FAILED_PRECONDITION, NOT_FOUND, failure, providers_of
-from tests.contracts.consumers.requests import ID, HttpRequest, request_of
+from tests.contracts.consumers.requests import ID, TRACE_ID, HttpRequest, request_of
 
 ORDERS = orders_pb2.DESCRIPTOR.services_by_name["OrderService"].methods_by_name
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].methods_by_name
@@ -49,6 +49,7 @@ ANSWERS: Mapping[str, Status | None] = {
     "BatchGetProducts": missing("products/a1"),
     "CancelShipment": None,  # what never happened is undone, too
     "CreateReturn": missing("customers/a1"),
+    "GetTrace": None,
     "ListMovements": None,
     "ReleaseReservation": None,
     "ReserveStock": failure(
@@ -59,6 +60,7 @@ ANSWERS: Mapping[str, Status | None] = {
 }  # fmt: skip
 """Where it is not that what the path names does not exist; None is OK."""
 GIVEN: Mapping[str, list[State]] = {
+    "GetTrace": [State("trace", id=TRACE_ID)],
     "PlaceOrder": [
         State("customer", name="customers/a1", email="ada@customers.example"),
         State("product", name="products/a1", price_minor=200),

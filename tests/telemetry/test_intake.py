@@ -1,0 +1,182 @@
+"""What comes in is bounded: what is not valid, too large or too much is cut or dropped, and all of it is counted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import asyncpg
+import grpc
+import pytest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from chassis.clock import SystemClock
+from chassis.settings import InvalidSetting
+from services.telemetry.intake import Queue, Signal, Writer
+from services.telemetry.options import Options
+from tests.chassis.engines import postgres_engine
+from tests.stage import Stage, eventually
+from tests.telemetry.support import (
+    CUMULATIVE,
+    MS,
+    Telemetry,
+    logs_of,
+    metrics_of,
+    name_of,
+    new_trace_id,
+    record,
+    span,
+    spans_of,
+)
+
+
+@pytest.fixture(scope="module", name="telemetry")
+async def telemetry_on_stage(stage: Stage) -> Telemetry:
+    return await Telemetry.open(stage)
+
+
+async def test_spans_whose_ids_or_times_cannot_be_are_named_and_counted(telemetry: Telemetry) -> None:
+    trace_id, before = new_trace_id(), (await telemetry.signal("spans")).dropped["invalid"]
+    bad = [
+        span(b"short"),
+        span(bytes(16)),
+        span(trace_id, span_id=b"short"),
+        span(trace_id, span_id=bytes(8)),
+        span(trace_id, parent_span_id=b"short"),
+        span(trace_id, start_ns=2**64 - 20 * MS),
+        span(trace_id, start_ns=time.time_ns() + 7200 * 1000 * MS),
+        Span(trace_id=trace_id, span_id=b"12345678"),
+    ]
+    answer = await telemetry.send("orders", *bad, span(trace_id, "good"))
+    assert answer.partial_success.rejected_spans == len(bad)
+    assert "8 whose ids are not 16 bytes for a trace and 8 for a span" in answer.partial_success.error_message
+    assert [it.name for it in (await telemetry.trace(trace_id)).spans] == ["good"]
+    assert (await telemetry.signal("spans")).dropped["invalid"] - before == len(bad)
+
+
+async def test_logs_whose_ids_cannot_be_are_counted(telemetry: Telemetry) -> None:
+    answer = await telemetry.logs(logs_of("orders", record("bad", trace_id=b"short"), record("good")))
+    assert answer.partial_success.rejected_log_records == 1
+    assert (await telemetry.signal("logs")).dropped["invalid"] == 1
+
+
+async def test_what_is_too_large_is_cut_and_counted(telemetry: Telemetry) -> None:
+    trace_id = new_trace_id()
+    large = span(
+        trace_id, "n" * 9000, of={f"a{number:03}": "x" * (9000 if number == 0 else 9) for number in range(100)}
+    )
+    for _ in range(40):
+        large.events.add(name="tick", time_unix_nano=large.start_time_unix_nano)
+    await telemetry.send("orders", large, span(trace_id, "null\x00", of={"\x00": "\x00"}))
+    spans = sorted((await telemetry.trace(trace_id, 2)).spans, key=lambda it: it.name)
+    cut, other = spans
+    assert (len(cut.name), len(cut.attributes), len(cut.attributes["a000"]), len(cut.events)) == (300, 65, 4000, 32)
+    assert cut.attributes["otel.dropped_attributes_count"] == str(100 - 64 + 1 + 40 - 32)
+    assert (other.name, dict(other.attributes)) == ("null", {"\x00": "\x00"})
+    assert (await telemetry.signal("spans")).dropped["attributes"] == 100 - 64 + 1 + 40 - 32
+
+
+async def test_a_batch_may_be_four_megabytes_and_not_more(telemetry: Telemetry) -> None:
+    trace_id = new_trace_id()
+    large = [span(trace_id, of={"a": "x" * 3800}) for _ in range(1000)]
+    await telemetry.send("orders", *large)
+    trace = await telemetry.trace(trace_id, 1000)
+    assert 500 < len(trace.spans) < 1000, "as many as fit into an answer"
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await telemetry.send("orders", *large, *large)
+    assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_trace_that_grows_for_ever_is_cut_off(telemetry: Telemetry) -> None:
+    trace_id, before = new_trace_id(), (await telemetry.signal("spans")).dropped["full"]
+    for _ in range(5):
+        await telemetry.send("orders", *(span(trace_id) for _ in range(2000)))
+    await telemetry.trace(trace_id, 10_000)
+    await telemetry.send("orders", span(trace_id))
+
+    async def dropped() -> bool:
+        return (await telemetry.signal("spans")).dropped["full"] - before == 1
+
+    await eventually(dropped)
+
+
+def test_a_full_queue_drops_what_comes_and_counts_it_at_once() -> None:
+    queue: Queue[bytes] = Queue(Signal("spans"), len, most_rows=3)
+    assert queue.put([b"1", b"2"]) == 0
+    assert queue.put([b"3", b"4", b"5"]) == 2
+    assert queue.first(10) == [b"1", b"2", b"3"]
+    assert queue.signal.dropped == {"full": 2}
+    queue.remove(2)
+    assert queue.put([b"6"]) == 0
+    heavy: Queue[int] = Queue(Signal("spans"), lambda row: row)
+    assert heavy.put([2**40]) == 0
+    assert heavy.put([1]) == 1, "so many bytes are enough, however few the rows"
+
+
+async def test_what_cannot_be_stored_keeps_nothing_else_from_it() -> None:
+    queue: Queue[int] = Queue(Signal("spans"), lambda row: row)
+    written: list[int] = []
+
+    async def write(rows: list[int]) -> int:
+        if 13 in rows:
+            raise asyncpg.CharacterNotInRepertoireError("no")
+        written.extend(rows)
+        return len(rows)
+
+    queue.put([13])
+    await Writer(queue, write, SystemClock()).write()
+    queue.put([1, 2])
+    await Writer(queue, write, SystemClock()).write()
+    assert (written, queue.signal.accepted, queue.signal.dropped) == ([1, 2], 2, {"invalid": 1})
+
+
+async def test_while_the_database_is_away_nothing_is_lost_within_the_bound(stage: Stage, tmp_path: Path) -> None:
+    async with postgres_engine(tmp_path) as engine:
+        telemetry = await Telemetry.open(stage, database_url=engine.url)
+        before, meanwhile = new_trace_id(), [new_trace_id() for _ in range(3)]
+        await telemetry.send("orders", span(before))
+        await telemetry.trace(before)
+        await engine.kill()
+        for trace_id in meanwhile:
+            assert not (await telemetry.send("orders", span(trace_id))).HasField("partial_success")
+        await telemetry.logs(logs_of("orders", record("meanwhile")))
+        batch = spans_of("orders", *(span(new_trace_id()) for _ in range(5000)))
+        too_many = [await telemetry.spans(batch) for _ in range(4)]
+        assert sum(answer.partial_success.rejected_spans for answer in too_many) == 3, "the bound is 20000"
+        assert "3 for which there is no room" in too_many[-1].partial_success.error_message
+        await engine.start()
+        for trace_id in (before, *meanwhile):
+            assert (await telemetry.trace(trace_id)).name == name_of(trace_id)
+        await telemetry.stored("logs", 1)
+        await telemetry.stored("spans", 20_001)
+        assert (await telemetry.signal("spans")).dropped == {"full": 3}
+
+
+async def test_what_is_no_metric_of_ours_is_named_and_counted(telemetry: Telemetry) -> None:
+    request = metrics_of("orders/1")
+    of_scope = request.resource_metrics[0].scope_metrics[0]
+    of_scope.metrics.add(name="a").exponential_histogram.data_points.add()
+    of_scope.metrics.add(name="b").summary.data_points.add()
+    delta = of_scope.metrics.add(name="c").sum
+    delta.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+    delta.data_points.add()
+    of_scope.metrics.add(name="").gauge.data_points.add()
+    odd = of_scope.metrics.add(name="d").histogram
+    odd.aggregation_temporality = CUMULATIVE
+    odd.data_points.add(bucket_counts=[1], explicit_bounds=[1.0])
+    answer = await telemetry.metrics(request)
+    assert answer.partial_success.rejected_data_points == 5
+    for named in ("1 of type exponential_histogram", "1 of type summary", "1 not cumulative", "1 histograms whose"):
+        assert named in answer.partial_success.error_message
+    assert (await telemetry.signal("points")).dropped == {"invalid": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("keep_ratio", "2"), ("keep_ratio", "nan"), ("retention_h", "0"), ("max_spans", "many"), ("max_logs", "0")],
+)
+def test_a_setting_that_cannot_be_is_named(name: str, bad: str) -> None:
+    with pytest.raises(InvalidSetting) as error:
+        Options.of({name: bad})
+    assert error.value.data["variable"] == f"MERCATO_TELEMETRY_{name.upper()}"

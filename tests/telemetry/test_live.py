@@ -1,0 +1,149 @@
+"""Counters are followed over restarts, and rates and quantiles come out of what they grew by."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from services.telemetry import live
+from services.telemetry.live import Growth, Live, Series
+from services.telemetry.otlp import Sender
+from services.telemetry.points import Kind, Reading
+from services.telemetry.rates import is_fault, is_refusal, quantile
+
+ORDERS = Sender("orders", "orders/1", "v1")
+
+
+def calls(total: float, time_s: float, start_s: float = 0, **of: str) -> Reading:
+    return Reading("calls", Kind.COUNTER, tuple(of.items()), int(start_s * 1e9), int(time_s * 1e9), total)
+
+
+def took(time_s: float, *buckets: int, bounds: tuple[float, ...] = (0.1, 0.5)) -> Reading:
+    return Reading("took", Kind.HISTOGRAM, (), 0, int(time_s * 1e9), sum(buckets), bounds, buckets)
+
+
+class Told:
+    """What it was told of that grew."""
+
+    def __init__(self) -> None:
+        self.growths: list[Growth] = []
+        self.live = Live(0.0, lambda series, growth, now_s: self.growths.append(growth))
+
+    def take(self, now_s: float, *readings: Reading) -> int:
+        return self.live.take(ORDERS, list(readings), now_s)
+
+    @property
+    def values(self) -> list[float]:
+        return [growth.value for growth in self.growths]
+
+    def series(self, now_s: float) -> Series:
+        [instance] = self.live.heard(now_s)
+        [series] = instance.series.values()
+        return series
+
+
+@pytest.fixture(name="told")
+def nothing_told() -> Told:
+    return Told()
+
+
+def test_what_stood_there_before_we_looked_does_not_count(told: Told) -> None:
+    for now_s, total in (100, 7), (102, 7), (104, 10):
+        told.take(now_s, calls(total, now_s))
+    assert told.values == [3]
+
+
+def test_what_an_instance_did_not_tell_of_before_was_zero(told: Told) -> None:
+    told.take(100, calls(7, 100))
+    told.take(102, calls(7, 102), calls(2, 102, code="UNAVAILABLE"))
+    assert told.values == [2]
+
+
+def test_the_parts_of_a_first_batch_belong_together(told: Told) -> None:
+    told.take(100, calls(7, 100))
+    told.take(100.1, calls(2, 100.1, code="UNAVAILABLE"))
+    assert told.values == []
+
+
+def test_what_began_after_we_did_counts_from_its_beginning(told: Told) -> None:
+    told.take(100, calls(7, 100, start_s=90))
+    assert told.values == [7]
+    [instance] = told.live.heard(100)
+    assert instance.begin_of(10) == 90
+
+
+def test_a_process_that_begins_anew_counts_from_zero(told: Told) -> None:
+    for now_s, total in (100, 50), (102, 60), (104, 4), (106, 5):
+        told.take(now_s, calls(total, now_s))
+    assert told.values == [10, 4, 1]
+    assert told.series(106).growth(100).value == 15
+
+
+def test_one_that_says_that_it_began_anew_counts_from_zero_though_it_grew(told: Told) -> None:
+    told.take(100, calls(5, 100))
+    told.take(104, calls(6, 104, start_s=103))
+    assert told.values == [6]
+
+
+def test_what_comes_late_does_not_count_as_a_beginning(told: Told) -> None:
+    for time_s, total in (100, 5), (104, 9), (102, 7), (106, 10):
+        told.take(106, calls(total, time_s))
+    assert told.values == [4, 1]
+
+
+def test_a_histogram_with_other_bounds_begins_anew(told: Told) -> None:
+    told.take(100, took(100, 1, 1, 1))
+    told.take(102, took(102, 2, 1, 1))
+    told.take(104, took(104, 2, 3, bounds=(1.0,)))
+    assert told.growths == [Growth(1, (1, 0, 0)), Growth(5, (2, 3))]
+    assert told.series(104).growth(0) == Growth(5, (2, 3))
+
+
+def test_an_instance_is_gone_when_it_is_silent_and_forgotten_after_a_while(told: Told) -> None:
+    told.take(100, calls(1, 100))
+    assert len(list(told.live.heard(114))) == 1
+    assert list(told.live.heard(115)) == []
+    told.live.forget(221)
+    told.take(222, calls(9, 222))
+    assert told.values == [], "it is new again"
+
+
+def test_only_so_many_series_are_kept(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_SERIES", 2)
+    assert told.take(100, *(calls(1, 100, code=str(number)) for number in range(5))) == 3
+    assert told.live.take(Sender("other", "other/1", "v1"), [calls(1, 100)], 100) == 1
+    told.live.forget(300)
+    assert told.take(300, calls(1, 300)) == 0
+
+
+def test_what_is_kept_of_a_series_goes_back_as_far_as_one_may_ask(told: Told) -> None:
+    for now_s in range(0, 1000, 2):
+        told.take(now_s, calls(now_s, now_s))
+    assert told.series(998).growth(998 - 120).value == 120
+    assert told.series(998).growth(0).value == pytest.approx(120, abs=4), "and not much further"
+
+
+@pytest.mark.parametrize(
+    ("buckets", "share", "expected"),
+    [
+        ({}, 0.5, 0.0),
+        ({0.1: 0, inf: 0}, 0.99, 0.0),
+        ({0.1: 10, inf: 0}, 0.5, 0.05),
+        ({0.1: 50, 0.5: 50, inf: 0}, 0.5, 0.1),
+        ({0.1: 50, 0.5: 50, inf: 0}, 0.75, 0.3),
+        ({0.1: 98, 0.5: 1, inf: 1}, 0.99, 0.5),
+        ({0.1: 0, 0.5: 0, inf: 5}, 0.5, 0.5),
+        ({0.5: 50, 0.1: 50}, 0.75, 0.3),
+    ],
+)
+def test_a_quantile_lies_where_values_spread_evenly_over_their_bucket(
+    buckets: dict[float, int], share: float, expected: float
+) -> None:
+    assert quantile(buckets, share) == pytest.approx(expected)
+
+
+def test_a_fault_is_the_servers_a_refusal_is_not() -> None:
+    statuses = ("OK", "UNAVAILABLE", "NOT_FOUND", "CANCELLED", "200", "302", "404", "503")
+    assert [status for status in statuses if is_fault(status)] == ["UNAVAILABLE", "503"]
+    assert [status for status in statuses if is_refusal(status)] == ["NOT_FOUND", "CANCELLED", "404"]
