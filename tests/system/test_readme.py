@@ -9,7 +9,11 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("chassis", "fleet", "services", "loadtest")
 INTERNAL = {"MERCATO_FLEET"}
 """What the fleet tells its own processes."""
-OPTIONS = {"MERCATO_PAYMENTS_DELAY_S", "MERCATO_NOTIFICATIONS_SMTP_URL", "MERCATO_GATEWAY_CORS_ORIGINS"}
+OPTIONS = {
+    "MERCATO_GATEWAY_CORS_ORIGINS", "MERCATO_NOTIFICATIONS_SMTP_URL", "MERCATO_PAYMENTS_DELAY_S",
+    "MERCATO_TELEMETRY_KEEP_RATIO", "MERCATO_TELEMETRY_MAX_LOGS", "MERCATO_TELEMETRY_MAX_POINTS",
+    "MERCATO_TELEMETRY_MAX_SPANS", "MERCATO_TELEMETRY_RETENTION_H",
+}  # fmt: skip
 """Read as `settings.options`, by what follows the service's name."""
 
 
