@@ -43,7 +43,7 @@ async def take(plan: Plan) -> None:
     FOLDER.mkdir(exist_ok=True)
     await (await mercato(plan, "scale", "orders=2")).wait()
     await (await mercato(plan, "mesh", "fault", "payments", "--abort", "UNAVAILABLE", "--percent", "2")).wait()
-    replay = await mercato(plan, "replay", "--decline", "8", "--concurrency", "12")
+    replay = await mercato(plan, "replay", "--decline", "8", "--concurrency", "32")
     url = f"http://localhost:{plan.slot(f'{FRONT}/1').http_port}"
     try:
         async with async_playwright() as driver, aiohttp.ClientSession(url) as api:
@@ -59,7 +59,8 @@ async def take(plan: Plan) -> None:
             await picture(browser, url, "order-phone", refused["name"], "light", PHONE)
             await browser.close()
     finally:
-        replay.terminate()
+        if replay.returncode is None:
+            replay.terminate()
         await replay.wait()
 
 

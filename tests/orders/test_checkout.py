@@ -304,3 +304,16 @@ async def completed(shop: Shop, name: str) -> bool:
 
 def _payment(order: str) -> str:
     return order.replace("orders/", "payments/")
+
+
+async def test_orders_are_listed_newest_first_where_that_is_asked_for(shop: Shop) -> None:
+    customer, product = await shop.new_customer(), await shop.new_product()
+    placed = [(await shop.place(shop.order_of(customer, (product, 1)))).name for _ in range(3)]
+    asked = pb.ListOrdersRequest(customer=customer, order_by="name desc", page_size=2)
+    first = await shop.orders.ListOrders(asked)
+    asked.page_token = first.next_page_token
+    second = await shop.orders.ListOrders(asked)
+    assert [order.name for order in (*first.orders, *second.orders)] == placed[::-1]
+    assert not second.next_page_token
+    with pytest.raises(InvalidArgument, match="order_by"):
+        await shop.orders.ListOrders(pb.ListOrdersRequest(order_by="total"))

@@ -4,7 +4,7 @@
 export const CARD = 184;
 const LABEL = 150;
 const BETWEEN = 22;
-const PORT = 31;
+const PORT = 37;
 const LANE = 14;
 const SWEEPS = 6;
 

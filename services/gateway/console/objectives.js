@@ -5,10 +5,10 @@ import { badge, heading, meter, nothing, service, table } from "./parts.js";
 import { milliseconds, lasting } from "./time.js";
 import { count, grouped, method } from "./words.js";
 
-const COLUMNS = [
+const columns = (burns) => [
   ["service"], ["method"], ["calls", "number"],
-  ["without fault"], ["budget left", "budget"], ["burn rate", "burns"],
-  ["fast"], ["budget left", "budget"], ["burn rate", "burns"],
+  ["without fault"], ["budget left", "budget"], [burns, "burns"],
+  ["fast"], ["budget left", "budget"], [burns, "burns"],
 ];
 const LOW = 0.25;
 const PAGE_BURN = 14.4; // spends 2 % of a month's budget in an hour
@@ -30,10 +30,12 @@ export const objectives = {
         { class: "lead" },
         `An error budget is how many bad calls may be in ${found[0] ? lasting(milliseconds(found[0].window)) : "30 days"}. The burn rate is how many times as fast as allowed it is spent, over ${windows.join(", ") || "several windows"}; above 1 it will not last.`,
       ),
-      methods.length ? table("Objectives", COLUMNS, methods.map(row)) : nothing("No method was called yet."),
+      methods.length ? table("Objectives", columns(`burn ${windows.map(brief).join(" · ")}`), methods.map(row)) : nothing("No method was called yet."),
     ];
   },
 };
+
+const brief = (window) => window.replace(/ (\w).*/, "$1");
 
 function row(both) {
   const [{ service: name, method: full, calls }] = both;
