@@ -9,7 +9,10 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("chassis", "fleet", "services", "loadtest")
 INTERNAL = {"MERCATO_FLEET"}
 """What the fleet tells its own processes."""
-OPTIONS = {"MERCATO_PAYMENTS_DELAY_S", "MERCATO_NOTIFICATIONS_SMTP_URL", "MERCATO_GATEWAY_CORS_ORIGINS"}
+OPTIONS = {
+    "MERCATO_PAYMENTS_DELAY_S", "MERCATO_NOTIFICATIONS_SMTP_URL", "MERCATO_GATEWAY_CORS_ORIGINS",
+    "MERCATO_TELEMETRY_KEEP_RATIO", "MERCATO_TELEMETRY_RETENTION_H",
+}  # fmt: skip
 """Read as `settings.options`, by what follows the service's name."""
 
 
@@ -23,6 +26,6 @@ def test_the_table_of_settings_is_complete() -> None:
 
 
 def test_every_make_target_it_names_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)\b", (ROOT / "README.md").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)\b", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert named <= targets
