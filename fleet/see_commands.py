@@ -64,7 +64,8 @@ def trace(
     if as_json:
         sys.stdout.write(json.dumps(story.as_dict(), indent=2) + "\n")
     else:
-        screen.console().print(story_screen.view(story))
+        console = screen.console()
+        console.print(story_screen.view(story, console.width))
 
 
 def top(

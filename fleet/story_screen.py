@@ -15,15 +15,14 @@ from mercato.orders.v1.orders_pb2 import Order, Return
 from mercato.payments.v1.payments_pb2 import LedgerEntry, Payment
 from mercato.shipping.v1.shipping_pb2 import Shipment
 from mercato.telemetry.v1.telemetry_pb2 import Span, Trace
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from chassis.money import plain
 from fleet.story import Head, Resource, Story, ToldEvent
 
-BAR_WIDTH = 40
-LONGEST_NAME = 60
+NARROWEST_NAME, WIDEST_NAME = 20, 60
+NARROWEST_BAR, WIDEST_BAR = 10, 40
 _COLORS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green")
 """Of services, in the order in which they come in."""
 _KINDS = {Span.KIND_CLIENT: "→ ", Span.KIND_PRODUCER: "⇢ ", Span.KIND_CONSUMER: "⇠ "}
@@ -42,10 +41,11 @@ _UNRECORDED = (
 )
 
 
-def view(story: Story) -> Group:
-    """All of it; what there is nothing of is left out."""
-    parts: list[RenderableType] = [_head(story)]
-    parts += [each for trace in story.traces for each in (_title(_summary(trace)), waterfall(trace))]
+def view(story: Story, width: int) -> Group:
+    """All of it on so many columns; what there is nothing of is left out."""
+    parts = [_head(story)]
+    for trace in story.traces:
+        parts += [_title(_summary(trace)), *waterfall(trace, width)]
     if not story.traces:
         named = f" ({', '.join(story.unrecorded)})" if story.unrecorded else ""
         parts.append(Text(f"\nNo trace of it was recorded{named}.\n{_UNRECORDED}", style="yellow"))
@@ -62,25 +62,22 @@ def view(story: Story) -> Group:
     return Group(*parts)
 
 
-def waterfall(trace: Trace) -> Table:
-    """One row a span, under the one it is part of, with a bar where it lies in the whole."""
+def waterfall(trace: Trace, width: int) -> Iterator[Text]:
+    """Yield a line for each span, under the one it is part of, with a bar where it lies in the whole."""
     colors: defaultdict[str, str] = defaultdict(lambda: _COLORS[len(colors) % len(_COLORS)])
-    rows = Table(box=None, pad_edge=False, show_header=False)
-    rows.add_column(overflow="ellipsis", no_wrap=True, max_width=LONGEST_NAME)
-    rows.add_column(no_wrap=True)
-    rows.add_column(width=BAR_WIDTH, no_wrap=True)
-    rows.add_column(justify="right", no_wrap=True)
-    rows.add_column(overflow="fold")
+    bar_width = min(max((width - 30) // 3, NARROWEST_BAR), WIDEST_BAR)
+    service_width = max((len(span.service) for span in trace.spans), default=0)
+    name_width = min(max(width - service_width - bar_width - 15, NARROWEST_NAME), WIDEST_NAME)
     for depth, span in tree(trace.spans):
-        style = "red" if span.failed else colors[span.service]
-        rows.add_row(
-            Text("  " * depth + _KINDS.get(span.kind, "") + _short(span.name), "red" if span.failed else ""),
-            Text(span.service, colors[span.service]),
-            Text(bar(trace, span), style),
-            f"{span.duration.ToMicroseconds() / 1000:.1f} ms",
-            _remark(span),
+        name = Text("  " * depth + _KINDS.get(span.kind, "") + _short(span.name), "red" if span.failed else "")
+        name.truncate(name_width, overflow="ellipsis", pad=True)
+        yield Text.assemble(
+            name,
+            (f"  {span.service:{service_width}}  ", colors[span.service]),
+            (f"{bar(trace, span, bar_width):{bar_width}}", "red" if span.failed else colors[span.service]),
+            f"{span.duration.ToMicroseconds() / 1000:8.1f} ms",
+            _remark(trace, span),
         )
-    return rows
 
 
 def tree(spans: Sequence[Span]) -> Iterator[tuple[int, Span]]:
@@ -95,13 +92,13 @@ def tree(spans: Sequence[Span]) -> Iterator[tuple[int, Span]]:
         left += [(depth + 1, each) for each in reversed(inner[span.id])]
 
 
-def bar(trace: Trace, span: Span) -> str:
+def bar(trace: Trace, span: Span, width: int) -> str:
     """Draw where a span lies in its trace, to scale; one too short to see is a thin stroke."""
     whole = max(trace.duration.ToNanoseconds(), 1)
-    begin = (span.start_time.ToNanoseconds() - trace.start_time.ToNanoseconds()) / whole * BAR_WIDTH
-    length = span.duration.ToNanoseconds() / whole * BAR_WIDTH
-    first = min(max(int(begin), 0), BAR_WIDTH - 1)
-    return " " * first + ("▏" if length < 0.5 else "█" * min(max(round(length), 1), BAR_WIDTH - first))
+    begin = (span.start_time.ToNanoseconds() - trace.start_time.ToNanoseconds()) / whole * width
+    length = span.duration.ToNanoseconds() / whole * width
+    first = min(max(int(begin), 0), width - 1)
+    return " " * first + ("▏" if length < 0.5 else "█" * min(max(round(length), 1), width - first))
 
 
 def _head(story: Story) -> Text:
@@ -129,17 +126,17 @@ def _summary(trace: Trace) -> str:
     kept = Trace.Keep.Name(trace.keep).removeprefix("KEEP_").lower()
     errors = f", {trace.error_count} failed" if trace.error_count else ""
     took_ms = trace.duration.ToMicroseconds() / 1000
-    return f"{trace.root}  {took_ms:.1f} ms, {len(trace.spans)} spans{errors}  {trace.name} ({kept})"
+    return f"{_short(trace.root)}  {took_ms:.1f} ms, {len(trace.spans)} spans{errors}  {trace.name} ({kept})"
 
 
-def _remark(span: Span) -> Text:
+def _remark(trace: Trace, span: Span) -> Text:
     """What is worth a word beside a bar: how it failed, which attempt it was, which other trace it comes from."""
     attempt = span.attributes.get("mercato.saga.attempt", "1")
     said = [f"attempt {attempt}"] if attempt not in ("", "0", "1") else []
-    said += [f"from {link.trace}" for link in span.links]
+    said += [f"from {link.trace}" for link in span.links if link.trace != trace.name]
     code = span.attributes.get("error.type") or span.attributes.get("rpc.response.status_code", "")
     failure = " ".join(filter(None, (code, span.status_message))) if span.failed else ""
-    return Text.assemble((failure, "red"), " " if failure and said else "", (", ".join(said), "dim"))
+    return Text.assemble((f"  {failure}" if failure else "", "red"), (f"  {', '.join(said)}" if said else "", "dim"))
 
 
 def _saga(saga: Saga) -> Iterator[Text]:

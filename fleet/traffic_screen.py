@@ -13,8 +13,8 @@ SLOW_S = 0.5
 
 
 def chosen(traffic: GetTrafficResponse, service: str = "") -> list[MethodTraffic]:
-    """Return the methods of one service, or of all, those with the most calls first."""
-    methods = [method for method in traffic.methods if service in ("", method.service)]
+    """Return the methods of one service, or of all, that are called, those with the most calls first."""
+    methods = [each for each in traffic.methods if each.rates.calls_per_second and service in ("", each.service)]
     return sorted(methods, key=lambda method: (-method.rates.calls_per_second, method.service, method.method))
 
 

@@ -17,13 +17,27 @@ from chassis.telemetry.metrics import durations
 from chassis.telemetry.spans import FAULTS, exemplar, late_call, note, span
 from chassis.telemetry.trace import Trace
 
-served_s = durations(
+_served_s = durations(
     "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code"
 )
 _made_s = durations(
     "rpc.client.call.duration", "Time calls to other services took, by their end.",
     "mercato.caller", "rpc.method", "rpc.response.status_code",
 )  # fmt: skip
+
+
+class ServedCalls:
+    """The calls of one method, counted where they are served."""
+
+    def __init__(self, path: str) -> None:
+        self._method = path.removeprefix("/")
+        self._observe_s: dict[str, Callable[..., Any]] = {}
+
+    def observe(self, code: str, duration_s: float, leads_to: dict[str, str] | None = None) -> None:
+        """Count one that ended, and the trace that it leads to."""
+        if code not in self._observe_s:
+            self._observe_s[code] = _served_s.labels(self._method, code).observe
+        self._observe_s[code](duration_s, leads_to)
 
 
 class ClientCalls:

@@ -31,14 +31,17 @@ def write_rules(folder: Path, scale: Scale | None = None) -> None:
     files: dict[str, list[Value]] = {
         "objectives": [_group("objectives", rules.objectives(promised), scale(rules.EVERY))],
         "ratios": [
-            _group(f"ratios over {window}", rules.ratios(window, promised, scale), scale(every))
-            for every, windows in rules.WINDOWS.items()
-            for window in windows
+            *(_ratios(window, rules.rates(window, promised, scale), scale(rules.EVERY)) for window in rules.SHORT),
+            *(_ratios(window, rules.averages(window, scale), scale(rules.LONG_EVERY)) for window in rules.LONG),
         ],
         "budgets": [_group(kind, rules.burn_alerts(kind, scale), scale(rules.EVERY)) for kind in rules.BAD],
     }
     for name, groups in files.items():
         (folder / f"{name}.yml").write_text(HEADER + yaml.dump({"groups": groups}))
+
+
+def _ratios(window: str, rates: list[Value], every: str) -> Value:
+    return _group(f"over {window}", [*rates, *rules.ratios(window)], every)
 
 
 def _group(name: str, members: list[Value], every: str) -> Value:

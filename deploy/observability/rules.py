@@ -21,9 +21,9 @@ FAULTY = "|".join(sorted(FAULTS))
 
 UNITS_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
-EVERY, LONG_EVERY = "15s", "2m"
-WINDOWS = {EVERY: ("5m", "30m", "1h", "2h", "6h"), LONG_EVERY: ("1d", "3d", "30d")}
-"""The windows that ratios are recorded over, by how often they are computed anew."""
+SHORT, EVERY = ("5m", "30m", "1h", "2h", "6h"), "15s"
+LONG, LONG_EVERY = ("1d", "3d", "30d"), "2m"
+"""The windows that calls are counted over, and how often that is done."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,50 @@ def _budget(kind: str, target: float, labels: dict[str, str]) -> Value:
     return {"record": f"mercato:objective:{kind}_budget", "labels": labels, "expr": f"vector({round(1 - target, 9)})"}
 
 
-def ratios(window: str, promises: Iterable[Promise], scale: Scale) -> list[Value]:
-    """Return rules that record, by method and over a window, calls a second, and which part of them was bad."""
+def rates(window: str, promises: Iterable[Promise], scale: Scale) -> list[Value]:
+    """Return rules that record, by method and over a window, how many calls there were a second, and bad ones."""
+    over, calls = scale(window), f"rpc_method:calls:rate{window}"
     bounds = sorted({promise.objective.latency_s for promise in promises if promise.objective.latency_s is not None})
-    over, les = scale(window), "|".join(map(str, bounds))
-    calls = f"sum by (rpc_method) (rate(rpc_client_call_duration_seconds_count[{over}]))"
     faults = f'rpc_client_call_duration_seconds_count{{rpc_response_status_code=~"{FAULTY}"}}'
-    fast = f'rpc_client_call_duration_seconds_bucket{{le=~"{les}"}}'
+    fast = f'rpc_client_call_duration_seconds_bucket{{le=~"{"|".join(map(str, bounds))}"}}'
     return [
-        {"record": f"rpc_method:calls:rate{window}", "expr": calls},
+        {"record": calls, "expr": f"sum by (rpc_method) (rate(rpc_client_call_duration_seconds_count[{over}]))"},
         {
-            "record": f"rpc_method:faults:ratio_rate{window}",
-            "expr": f"(sum by (rpc_method) (rate({faults}[{over}]))\n  or 0 * {calls})\n/ {calls}",
+            "record": f"rpc_method:faults:rate{window}",
+            "expr": f"sum by (rpc_method) (rate({faults}[{over}]))\nor 0 * {calls}",
         },
         {
-            "record": f"rpc_method:slow:ratio_rate{window}",
-            "expr": "1 - sum by (rpc_method) (\n"
+            "record": f"rpc_method:slow:rate{window}",
+            "expr": f"{calls} - sum by (rpc_method) (\n"
             f"  rate({fast}[{over}])\n"
             "  and on (rpc_method, le) mercato:objective:latency_budget\n"
-            f") / {calls}",
+            ")",
         },
+    ]
+
+
+def averages(window: str, scale: Scale) -> list[Value]:
+    """Return rules that record the same over a window of days, from what was recorded over minutes meanwhile.
+
+    To read all that every instance counted in 30 days would take too long.
+    """
+    return [
+        {
+            "record": f"rpc_method:{what}:rate{window}",
+            "expr": f"avg_over_time(rpc_method:{what}:rate{SHORT[0]}[{scale(window)}])",
+        }
+        for what in ("calls", *BAD.values())
+    ]
+
+
+def ratios(window: str) -> list[Value]:
+    """Return rules that record which part of the calls over a window was bad."""
+    return [
+        {
+            "record": f"rpc_method:{bad}:ratio_rate{window}",
+            "expr": f"rpc_method:{bad}:rate{window} / rpc_method:calls:rate{window}",
+        }
+        for bad in BAD.values()
     ]
 
 

@@ -17,7 +17,7 @@ from chassis.policy import Policy
 from chassis.server import Server
 from chassis.status import CODES, DETAILS, PUSHBACK, to_trailers
 from chassis.telemetry.instance import Telemetry
-from chassis.telemetry.rpc import ClientCalls, code_of, served_s
+from chassis.telemetry.rpc import ClientCalls, ServedCalls, code_of
 from chassis.telemetry.spans import FAULTS
 from chassis.telemetry.trace import Trace
 from services.gateway.contract import kind_of
@@ -76,6 +76,7 @@ class _Forward:
         self._timeout_s = timeout_s
         self._telemetry = telemetry
         self._made = ClientCalls(telemetry.fields["service"])
+        self._served = ServedCalls(path)
 
     async def unary_unary(self, request: bytes, context: Context) -> bytes:
         """Forward one request and one response."""
@@ -135,7 +136,7 @@ class _Forward:
     def _note(self, incoming: Incoming, code: str, caller: str) -> None:
         """Count and record one call."""
         method = self._path.removeprefix("/")
-        served_s.labels(method, code).observe(incoming.duration_s, incoming.exemplar)
+        self._served.observe(code, incoming.duration_s, incoming.exemplar)
         attributes = {
             "rpc.system.name": "grpc",
             "rpc.method": method,

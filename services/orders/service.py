@@ -128,7 +128,7 @@ class OrderService(orders_pb2_grpc.OrderServiceServicer):
         return pb.GetReturnResponse(returned=await self._returns.get(request.name))
 
     async def ListReturns(self, request: pb.ListReturnsRequest, context: Any) -> pb.ListReturnsResponse:
-        filters: dict[str, object] = {"purchase": request.order} if request.order else {}
+        filters: dict[str, Any] = {"purchase": request.order} if request.order else {}
         page = await self._returns.page(request.page_size, request.page_token, **filters)
         return pb.ListReturnsResponse(returns=page.items, next_page_token=page.next_page_token)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,7 +21,7 @@ from fleet.plan import FRONT, Plan
 from loadtest.commands import DEMO_DAY
 
 try:
-    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 except ModuleNotFoundError:
     raise pytest.UsageError("tests/console needs: pip install -r tests/console/requirements.txt") from None
 
@@ -28,6 +29,11 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
 SPEED = 900
 """So many times as fast as it was a day is traded: nine hours in half a minute."""
+
+PATIENCE_MS = 20_000
+"""So long a page has for what it is to show."""
+
+Scheme = Literal["light", "dark"]
 
 FLAGS = [
     "--headless",
@@ -68,11 +74,13 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plan]
     """The whole suite, every request traced, for all tests here."""
     home = tmp_path_factory.mktemp("fleet") / ".mercato"
     http_port, grpc_port = ports.free_block(2)
+
+    def plan() -> Plan:
+        return plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port)
+
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MERCATO_TRACE_RATIO", "1")
-        await lifecycle.up(
-            home, lambda: plans.make(ROOT, home, {}, http_port=http_port, grpc_port=grpc_port), TIMEOUT_S
-        )
+        environment.setenv("MERCATO_TRACES_PER_SECOND", "1000")
+        await lifecycle.up(home, plan, TIMEOUT_S)
     yield Plan.load(home)
     lifecycle.down(home, TIMEOUT_S)
 
@@ -93,10 +101,16 @@ async def api(url: str) -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture(scope="session")
 async def trade(fleet: Plan) -> AsyncIterator[asyncio.subprocess.Process]:
     """A day's trade under way, with cards that decline; it has to add up in the end."""
-    command = ("replay", "--day", str(DEMO_DAY), "--decline", "20", "--speed", str(SPEED))
-    quiet = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
+    command = ("replay", "--day", f"{DEMO_DAY:%Y-%m-%d}", "--decline", "20", "--speed", str(SPEED))
     replay = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "fleet", *command, cwd=ROOT, env={**os.environ, "MERCATO_HOME": str(fleet.home)}, **quiet
+        sys.executable,
+        "-m",
+        "fleet",
+        *command,
+        cwd=ROOT,
+        env={**os.environ, "MERCATO_HOME": str(fleet.home)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     yield replay
     output, _ = await replay.communicate()
@@ -109,6 +123,7 @@ async def browser() -> AsyncIterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail("tests/console needs Debian's Chromium: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as driver:
         opened = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
         yield opened
@@ -121,7 +136,7 @@ async def page(browser: Browser, url: str) -> AsyncIterator[Page]:
     watch = Watch(urlsplit(url).netloc)
     async with await browser.new_context(base_url=url, viewport={"width": 1440, "height": 900}) as context:
         watch.over(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_MS)
         yield await context.new_page()
     assert not watch.strangers
     assert not watch.errors

@@ -21,7 +21,7 @@ from chassis.money import money
 from fleet import story_screen
 from fleet.errors import FleetError
 from fleet.story import Story, ToldEvent, name_of
-from fleet.story_screen import BAR_WIDTH, bar, tree
+from fleet.story_screen import bar, tree
 
 BEGIN = datetime(2026, 11, 23, 10, tzinfo=UTC)
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -46,9 +46,9 @@ def trace(*spans: Span, took_ms: float = 100) -> Trace:
     return Trace(name=f"traces/{ID}", root="POST /v1/orders", start_time=at(0), duration=duration, spans=spans)
 
 
-def printed(story: Story) -> str:
+def printed(story: Story, width: int = 200) -> str:
     output = io.StringIO()
-    Console(file=output, width=200).print(story_screen.view(story))
+    Console(file=output, width=width).print(story_screen.view(story, width))
     return output.getvalue()
 
 
@@ -63,7 +63,7 @@ def test_spans_stand_under_what_they_are_part_of_in_the_order_of_time() -> None:
 @pytest.mark.parametrize(
     ("begin_ms", "took_ms", "expected"),
     [
-        (0, 100, "█" * BAR_WIDTH),
+        (0, 100, "█" * 40),
         (50, 25, " " * 20 + "█" * 10),
         (99.9, 0.1, " " * 39 + "▏"),
         (90, 100, " " * 36 + "█" * 4),  # its clock is not the first one's
@@ -71,7 +71,7 @@ def test_spans_stand_under_what_they_are_part_of_in_the_order_of_time() -> None:
     ],
 )
 def test_bars_are_to_scale_and_keep_within_the_whole(begin_ms: float, took_ms: float, expected: str) -> None:
-    assert bar(trace(), span("a", "", begin_ms, took_ms)) == expected
+    assert bar(trace(), span("a", "", begin_ms, took_ms), 40) == expected
 
 
 def test_a_waterfall_says_who_did_what_how_long_and_what_failed() -> None:
@@ -89,7 +89,8 @@ def test_a_waterfall_says_who_did_what_how_long_and_what_failed() -> None:
                     ),
                 )
             ],
-        )
+        ),
+        width=260,
     )  # fmt: skip
     assert "POST /v1/orders  100.0 ms, 2 spans" in text
     assert "OrderService/PlaceOrder" in text
@@ -97,6 +98,15 @@ def test_a_waterfall_says_who_did_what_how_long_and_what_failed() -> None:
     [failed] = [line for line in text.splitlines() if "authorize_payment" in line]
     for said in ("payments", "20.0 ms", "DEADLINE_EXCEEDED too slow", "attempt 3", f"from traces/{'a' * 32}"):
         assert said in failed
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_waterfall_fits_its_terminal_with_each_time_in_sight(width: int) -> None:
+    spans = [span(f"{depth}", f"{depth - 1}" if depth else "", depth, 50, name="x" * 50) for depth in range(30)]
+    lines = printed(Story("orders/1", traces=[trace(*spans)]), width).splitlines()
+    shown = [line for line in lines if line.endswith("50.0 ms")]
+    assert len(shown) == len(spans)
+    assert max(map(len, lines)) <= width
 
 
 def test_without_a_recorded_trace_it_says_how_to_record_all_and_tells_the_rest() -> None:

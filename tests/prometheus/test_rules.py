@@ -140,6 +140,11 @@ def test_a_moment_of_faults_calls_nobody(tmp_path: Path) -> None:
     expect(tmp_path, counts, {"6h2m": []})
 
 
+def test_faults_of_a_quiet_hour_weigh_no_more_than_there_were(tmp_path: Path) -> None:
+    counts = calls(PLACE_ORDER, ok="0x60 0+4000x60", code="UNAVAILABLE", failed="0+1x60 60x60")
+    expect(tmp_path, counts, {"1h": burns("availability", PLACE_ORDER, ALL), "2h1m": []})
+
+
 def test_no_calls_are_no_bad_calls(tmp_path: Path) -> None:
     counts = calls(PLACE_ORDER, ok="1000x60", code="UNAVAILABLE", failed="1000x60")
     expect(tmp_path, counts, {"1h": []})

@@ -56,11 +56,12 @@ function become(old, next) {
     if (old.data !== next.data) old.data = next.data;
     return;
   }
+  const typed = old.getAttribute("value") === next.getAttribute("value"); // what stands there is the person's
   attributes(old, next);
   for (const handler of HANDLERS) if (old[handler] !== next[handler]) old[handler] = next[handler];
   children(old, next);
   if (old.nodeName === "SELECT" && old !== document.activeElement) old.value = next.value;
-  if (old.nodeName === "INPUT" && old !== document.activeElement) old.value = next.value;
+  if (old.nodeName === "INPUT" && !typed) old.value = next.value;
 }
 
 function attributes(old, next) {

@@ -130,13 +130,14 @@ function served(service) {
 
 function queues(service) {
   const waiting = gauge(service.instances, "mercato.outbox.unpublished") + gauge(service.instances, "mercato.consumer.pending");
+  const lag = Math.max(gauge(service.instances, "mercato.outbox.lag"), gauge(service.instances, "mercato.consumer.lag"));
   const queued = gauge(service.instances, "mercato.server.calls.queued");
   const open = breakers(service).length;
   return h(
     "p",
     { class: "queues" },
     h("span", { class: queued ? "warn" : "" }, `queue ${queued}`),
-    h("span", { class: waiting ? "warn" : "" }, `events ${waiting}`),
+    h("span", { class: waiting ? "warn" : "" }, `events ${waiting}${waiting ? `, ${lasting(1000 * lag)}` : ""}`),
     open > 0 && h("span", { class: "bad" }, icon("open"), `${open} open`),
   );
 }

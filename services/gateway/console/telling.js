@@ -18,7 +18,7 @@ export async function readStory({ get, place, before }) {
     perhaps(get("/v1/traces", { subject: name })),
     Promise.all(Object.entries(PARTS).map(([service, kind]) => eventsOf(get, service, `${kind}/${id}`))),
     perhaps(get("/v1/mails", { regarding: name })),
-    before?.consumers ?? readConsumers(get),
+    before?.consumers.length ? before.consumers : readConsumers(get),
   ]);
   const found = traces && (traces.traces ?? []).toReversed();
   const told = events.every((list) => list === null) ? null : events.flatMap((list) => list ?? []).sort(byTime);

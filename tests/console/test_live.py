@@ -1,0 +1,188 @@
+"""The console in a browser, in front of a suite that trades, breaks and is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+import pytest
+from mercato.orders.v1.orders_pb2 import OrderConfirmed
+from playwright.async_api import Browser, Page, expect
+
+from chassis.bus import Event
+from chassis.money import money
+from chassis.nats import NatsBus
+from chassis.telemetry.trace import Trace
+from fleet import lifecycle
+from fleet.plan import Plan
+from tests.stage import eventually
+
+SEEN_WITHIN_MS = 2000
+
+
+async def newest(api: aiohttp.ClientSession, state: str, reason: str = "") -> dict[str, Any]:
+    """Return the newest order in a state, once there is one that was refused for this reason."""
+    found: list[dict[str, Any]] = []
+
+    async def there() -> bool:
+        query = {"state": state, "order_by": "name desc", "page_size": "100"}
+        async with api.get("/v1/orders", params=query) as answer:
+            orders = (await answer.json()).get("orders", [])
+        found[:] = [order for order in orders if order.get("refusal", {}).get("reason", "") == reason]
+        return bool(found)
+
+    await eventually(there, 40)
+    return found[0]
+
+
+@pytest.mark.usefixtures("trade")
+async def test_the_map_shows_a_live_replay(page: Page) -> None:
+    await page.goto("/console")
+    calls = page.locator('[data-key="edge/orders/payments"] a')
+    await expect(calls).to_contain_text("ms")
+    assert float((await calls.locator("b").inner_text()).removesuffix("/s")) > 0
+    await expect(page.locator('path[data-key="edge/orders/payments"]')).to_have_class("wire edge busy ")
+    await expect(page.locator('[data-key="stream/orders/notifications"] a')).to_contain_text("wait")
+    await calls.click()
+    details = page.get_by_role("complementary", name="Details")
+    for said in ("calls", "errors", "refusals", "p50", "p99", "retries", "open breakers"):
+        await expect(details).to_contain_text(said)
+    await page.get_by_role("link", name="orders", exact=True).click()
+    await expect(details).to_contain_text("PlaceOrder")
+    await expect(details).to_contain_text("orders/1")
+
+
+@pytest.mark.usefixtures("trade")
+async def test_a_killed_instance_shows_within_two_seconds(page: Page, fleet: Plan) -> None:
+    await page.goto("/console")
+    instance = page.locator('li[data-key="shipping/1"]')
+    await expect(instance).to_have_class("good")
+    (member,) = [one for one in await lifecycle.members(fleet) if one.name == "shipping/1"]
+    assert member.pid
+    os.kill(member.pid, signal.SIGKILL)
+    await expect(instance).not_to_have_class("good", timeout=SEEN_WITHIN_MS)
+    assert (await instance.locator(".word").inner_text()) in ("down", "came back")
+    await expect(instance).to_contain_text("came back")
+
+
+@pytest.mark.usefixtures("trade")
+async def test_an_orders_story_is_complete(page: Page, api: aiohttp.ClientSession) -> None:
+    order = await newest(api, "STATE_CONFIRMED")
+    await page.goto(f"/console#/{order['name']}")
+    steps = page.locator(".steps > li")
+    await expect(steps).to_have_count(5)
+    await expect(page.locator(".steps > li.good")).to_have_count(5)
+    total = order["total"]
+    pence = int(total.get("units", 0)) * 100 + total.get("nanos", 0) // 10**7
+    await expect(page.locator(".head")).to_contain_text(f"£{pence // 100:,}.{pence % 100:02}")
+    tree = page.get_by_role("tree", name="Spans")
+    for service in ("gateway", "orders", "customers", "catalog", "inventory", "payments", "shipping", "notifications"):
+        await expect(tree.locator(".who", has_text=service).first).to_be_visible()
+    events = page.get_by_role("region", name="Events")
+    for event in ("OrderPlaced", "StockReserved", "PaymentAuthorized", "ShipmentBooked", "PaymentCaptured"):
+        await expect(events.get_by_role("row").filter(has_text=event)).to_have_count(1)
+    await expect(events.get_by_role("row").filter(has_text="OrderConfirmed")).to_contain_text("notifications")
+    await expect(page.get_by_role("region", name="Ledger entries")).to_contain_text("card clearing")
+    for section, state in (("Reservation", "committed"), ("Payment and ledger", "captured"), ("Shipment", "booked")):
+        await expect(page.locator("section", has=page.get_by_role("heading", name=section))).to_contain_text(state)
+    await expect(page.locator(".mails li")).to_have_count(1)
+
+
+@pytest.mark.usefixtures("trade")
+async def test_a_refused_order_shows_what_was_undone(page: Page, api: aiohttp.ClientSession) -> None:
+    order = await newest(api, "STATE_REFUSED", "CARD_DECLINED")
+    await page.goto(f"/console#/{order['name']}")
+    await expect(page.locator(".refusal")).to_contain_text("CARD_DECLINED")
+    await expect(page.locator('[data-key="reserve_stock"] .undo')).to_contain_text("undone")
+    await expect(page.locator('[data-key="authorize_payment"].bad')).to_contain_text("refused")
+    await expect(page.locator('[data-key="capture_payment"]')).to_contain_text("never begun")
+    await expect(page.get_by_role("tree").get_by_text("undo reserve_stock")).to_be_visible()
+    await expect(page.get_by_role("tree").locator(".failed").first).to_be_visible()
+    await expect(page.get_by_role("complementary", name="Chosen span")).to_contain_text("failed")
+    await expect(page.get_by_role("region", name="Events")).to_contain_text("ReservationReleased")
+
+
+@pytest.mark.usefixtures("trade")
+async def test_orders_are_found_by_state_and_by_id(page: Page, api: aiohttp.ClientSession) -> None:
+    refused = await newest(api, "STATE_REFUSED", "CARD_DECLINED")
+    await page.goto("/console#/orders")
+    await page.get_by_label("state").select_option("refused")
+    await expect(page.locator("tbody .badge.good")).to_have_count(0)
+    await expect(page.locator("tbody .badge.bad").first).to_be_visible()
+    await page.get_by_role("searchbox").fill(refused["name"][-8:])
+    await page.get_by_role("button", name="Find").click()
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await page.get_by_role("searchbox").fill(refused["name"])
+    await page.get_by_role("searchbox").press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text(refused["name"].removeprefix("orders/"))
+
+
+async def test_a_dead_letter_is_replayed(page: Page, fleet: Plan) -> None:
+    nobody, order = (OrderConfirmed(name=f"orders/{uuid4()}", total=money(255, "GBP")) for _ in range(2))
+    order.email = "ann@shop.example"
+    database = await asyncpg.connect(fleet.database_url("notifications"))
+    async with NatsBus(fleet.nats_url, "tests") as bus:
+        await database.execute("ALTER TABLE mails RENAME TO mislaid")
+        try:
+            await bus.publish([as_event(nobody), as_event(order)])
+            await page.goto("/console#/dead-letters")
+            rows = page.locator("tbody tr")
+            await expect(rows).to_have_count(2, timeout=40_000)
+        finally:
+            await database.execute("ALTER TABLE mislaid RENAME TO mails")
+            await database.close()
+    await rows.filter(has_text=order.name[-8:]).get_by_role("button").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("status")).to_have_text("notifications: 1 handled, 0 failed again.")
+    await expect(rows).to_have_count(1)
+    await rows.get_by_role("button").click()
+    await expect(page.get_by_role("status")).to_have_text("notifications: 0 handled, 1 failed again.")
+    await expect(rows).to_contain_text("has no mail address")
+
+
+def as_event(message: OrderConfirmed) -> Event:
+    return Event(
+        id=f"{message.name}/2",
+        source="orders",
+        type=message.DESCRIPTOR.full_name,
+        key=message.name,
+        time=datetime.now(UTC),
+        trace=Trace.start().traceparent,
+        payload=message.SerializeToString(),
+    )
+
+
+async def test_nothing_is_asked_while_nobody_looks(page: Page) -> None:
+    await page.goto("/console")
+    await expect(page.locator(".card").first).to_be_visible()
+    hide = "Object.defineProperty(document, 'hidden', { configurable: true, get: () => true })"
+    await page.evaluate(hide)
+    await asyncio.sleep(1.5)  # for what is under way
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await asyncio.sleep(2.5)
+    assert not asked
+    async with page.expect_response("**/v1/traffic"):
+        await page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("traffic", "Telemetry does not answer"), ("mesh", "The mesh does not answer")],
+)
+async def test_the_map_says_what_it_lacks_and_shows_the_rest(
+    browser: Browser, url: str, missing: str, said: str
+) -> None:
+    page = await browser.new_page(base_url=url)
+    status = '{"code": 14, "message": "The service could not be reached."}'
+    await page.route(f"**/v1/{missing}", lambda route: route.fulfill(status=503, body=status))
+    await page.goto("/console")
+    await expect(page.get_by_role("status")).to_contain_text(said)
+    await expect(page.locator('li[data-key="orders/1"]')).to_be_visible()
+    await page.close()
