@@ -12,6 +12,7 @@ from mercato.telemetry.v1 import telemetry_pb2 as pb
 
 from chassis.clock import Clock, timestamp
 from chassis.database import Database
+from chassis.pages import Page
 from services.telemetry.filters import Filters
 from services.telemetry.intake import Queue, Signal
 from services.telemetry.live import Instance, Live, Series
@@ -82,7 +83,7 @@ class History:
             *filters.arguments,
         )
         of_series = groupby(rows, lambda row: (row["service"], row["instance"], row["attributes"]))
-        return [
+        found = [
             pb.Series(
                 metric=request.metric,
                 service=service,
@@ -92,6 +93,7 @@ class History:
             )
             for (service, instance, attributes), points in islice(of_series, MOST_SERIES)
         ]
+        return Page.of(found, MOST_SERIES, lambda _: "").items  # those that fit into an answer
 
     async def count(self) -> None:
         """Count what is stored."""

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import asyncpg
 
 from chassis.clock import Clock
+from chassis.telemetry.metrics import counter
 
 MOST_ROWS = 20_000
 MOST_BYTES = 32 * 1024**2
@@ -21,6 +22,10 @@ GATHER_S = 0.2
 """How long it waits for more before it writes."""
 
 _log = logging.getLogger(__name__)
+_accepted = counter("mercato.intake.accepted", "Signals that were stored.", "mercato.signal")
+_dropped = counter(
+    "mercato.intake.dropped", "Signals that were not, or are no more.", "mercato.signal", "mercato.reason"
+)
 
 
 Row = TypeVar("Row")
@@ -40,11 +45,13 @@ class Signal:
         """Count what is dropped before it is stored."""
         if count:
             self.dropped[reason] += count
+            _dropped.labels(self.name, reason).inc(count)
 
     def store(self, count: int) -> None:
         """Count what is stored."""
         self.accepted += count
         self.stored += count
+        _accepted.labels(self.name).inc(count)
 
     def forget(self, reason: str, count: int) -> None:
         """Count what was stored and is no more."""

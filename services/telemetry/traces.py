@@ -111,10 +111,9 @@ class Traces:
             decided: defaultdict[str, list[str]] = defaultdict(list)
             for row in rows:
                 decided[keep(row["trace_id"], row["reasons"], self._keep_ratio)].append(row["trace_id"])
-            dropped = await _delete(connection, decided.pop("", []))
+            dropped = await self._delete(connection, decided.pop("", []))
             for reason, ids in decided.items():
                 await connection.execute("UPDATE traces SET keep = $1 WHERE trace_id = ANY($2::text[])", reason, ids)
-        self._overgrown.difference_update(row["trace_id"] for row in rows)
         self._signal.forget("rate", dropped)
 
     async def count(self) -> None:
@@ -126,17 +125,17 @@ class Traces:
         for reason, query, argument in ("age", _AGED, before), ("size", _TOO_MANY, most):
             async with self._changing, self._database.transaction() as connection:
                 ids = [row["trace_id"] for row in await connection.fetch(query, argument)]
-                deleted = await _delete(connection, ids)
+                deleted = await self._delete(connection, ids)
             self._signal.forget(reason, deleted)
 
-
-async def _delete(connection: Connection, trace_ids: list[str]) -> int:
-    """Delete traces; return how many spans they had."""
-    if not trace_ids:
-        return 0
-    await connection.execute("DELETE FROM traces WHERE trace_id = ANY($1::text[])", trace_ids)
-    done = await connection.execute("DELETE FROM spans WHERE trace_id = ANY($1::text[])", trace_ids)
-    return int(done.removeprefix("DELETE "))
+    async def _delete(self, connection: Connection, trace_ids: list[str]) -> int:
+        """Delete traces; return how many spans they had."""
+        if not trace_ids:
+            return 0
+        self._overgrown.difference_update(trace_ids)
+        await connection.execute("DELETE FROM traces WHERE trace_id = ANY($1::text[])", trace_ids)
+        done = await connection.execute("DELETE FROM spans WHERE trace_id = ANY($1::text[])", trace_ids)
+        return int(done.removeprefix("DELETE "))
 
 
 def _token(trace: Trace) -> str:

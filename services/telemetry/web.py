@@ -62,7 +62,8 @@ class WebReceiver:
         request_class, export = self._exports[request.path]
         try:
             with self._limit:
-                batch = _read(request_class(), kind, await request.read())
+                body = await request.read()
+                batch = await asyncio.to_thread(_read, request_class(), kind, body)  # JSON may take a second
                 return _response(await export(batch, None), kind)
         except web.HTTPRequestEntityTooLarge:
             return _response(Status(code=8, message=f"expected at most {MAX_BATCH_BYTES} bytes"), kind, 413)
