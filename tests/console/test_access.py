@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, ViewportSize, expect
 
 from tests.console.conftest import Scheme
 from tests.console.test_live import newest
+from tests.stage import eventually
 
 VIEWS = ("map", "map?on=service/orders", "orders", "sagas", "dead-letters", "traffic", "objectives", "traces", "logs")
 WIDTHS = (390, 1280)
@@ -22,9 +23,15 @@ async def places(trade: object, api: aiohttp.ClientSession) -> list[str]:
     """Every view, with an order that went well, one that did not, and its trace."""
     good = await newest(api, "STATE_CONFIRMED")
     bad = await newest(api, "STATE_REFUSED", "CARD_DECLINED")
-    async with api.get("/v1/traces", params={"subject": bad["name"]}) as answer:
-        trace = (await answer.json())["traces"][0]["name"]
-    return [f"#/{place}" for place in (*VIEWS, good["name"], bad["name"], trace)]
+    traces: list[str] = []
+
+    async def traced() -> bool:
+        async with api.get("/v1/traces", params={"subject": bad["name"]}) as answer:
+            traces[:] = [trace["name"] for trace in (await answer.json()).get("traces", [])]
+        return bool(traces)
+
+    await eventually(traced)
+    return [f"#/{place}" for place in (*VIEWS, good["name"], bad["name"], traces[0])]
 
 
 async def shown(page: Page, place: str) -> None:

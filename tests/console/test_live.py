@@ -123,7 +123,8 @@ async def test_orders_are_found_by_state_and_by_id(page: Page, api: aiohttp.Clie
     await expect(page.get_by_role("heading", level=1)).to_contain_text(refused["name"].removeprefix("orders/"))
 
 
-async def test_a_dead_letter_is_replayed(page: Page, fleet: Plan) -> None:
+async def test_a_dead_letter_is_replayed(page: Page, fleet: Plan, trade: asyncio.subprocess.Process) -> None:
+    await trade.wait()
     nobody, order = (OrderConfirmed(name=f"orders/{uuid4()}", total=money(255, "GBP")) for _ in range(2))
     order.email = "ann@shop.example"
     database = await asyncpg.connect(fleet.database_url("notifications"))

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { breakers } from "./fleet.js";
 import { health } from "./health.js";
 import { icon } from "./icons.js";
-import { badge, facts, service as named } from "./parts.js";
+import { badge, facts, service as named, spark } from "./parts.js";
 import { policyWords } from "./policies.js";
 import { href } from "./router.js";
 import { ago, lasting } from "./time.js";
@@ -22,9 +22,10 @@ export function details(data, chosen) {
 const title = (...text) =>
   h("header", {}, h("h2", {}, ...text), h("a", { class: "close", href: href("map"), "aria-label": "Close details" }, icon("unhealthy")));
 
-function ofService(service, { returned }) {
+function ofService(service, { returned, course }) {
   return [
     title(named(service.name)),
+    course?.service === service.name && h("section", { class: "course" }, h("h3", {}, "The last quarter of an hour"), line("calls/s", course.calls, rate), line("p99", course.slowest, (s) => lasting(1000 * s))),
     service.instances.map((one) => ofInstance(one, returned)),
     methods(service.methods),
     ofBreakers(breakers(service)),
@@ -32,6 +33,8 @@ function ofService(service, { returned }) {
     h("p", { class: "more" }, h("a", { href: href("traces", "", { service: service.name }) }, "Traces"), " · ", h("a", { href: href("logs", "", { service: service.name }) }, "Logs")),
   ];
 }
+
+const line = (name, values, words) => h("p", {}, h("span", {}, name), spark(values, 200, 30), h("small", {}, `at most ${words(Math.max(...values))}`));
 
 function ofInstance(one, returned) {
   const { tone, sign, word } = health(one, returned);
@@ -61,8 +64,9 @@ function ofInstance(one, returned) {
 }
 
 function methods(served) {
-  if (!served.length) return null;
-  const busiest = served.toSorted((a, b) => (b.rates?.callsPerSecond ?? 0) - (a.rates?.callsPerSecond ?? 0));
+  if (!served.some((one) => one.rates?.callsPerSecond)) return null;
+  const called = served.filter((one) => one.rates?.callsPerSecond);
+  const busiest = called.toSorted((a, b) => (b.rates?.callsPerSecond ?? 0) - (a.rates?.callsPerSecond ?? 0));
   return h(
     "section",
     {},

@@ -72,15 +72,13 @@ export function gauge(instances, name, part = "") {
   return sum;
 }
 
-/** Whether an instance of the service tells of a gauge. */
-export const hasGauge = (service, name) =>
+const hasGauge = (service, name) =>
   service.instances.some((instance) => Object.keys(instance.gauges ?? {}).some((key) => key.split("{")[0] === name));
 
-/** Return the names of the services that tell of a gauge; without telemetry, of all that keep a business. */
+/** Return the names of the services with events of their own that tell of a gauge; without telemetry, of all of them. */
 export function thoseWith(fleet, name) {
-  const all = [...services(fleet).values()];
-  const found = fleet.traffic ? all.filter((each) => hasGauge(each, name)) : all.filter((each) => !DOORS.has(each.name));
-  return found.map((each) => each.name);
+  const all = [...services(fleet).values()].filter((each) => !DOORS.has(each.name));
+  return all.filter((each) => !fleet.traffic || hasGauge(each, name)).map((each) => each.name);
 }
 
 const DOORS = new Set(["gateway", "mesh", "telemetry"]); // they keep no events

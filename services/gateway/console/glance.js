@@ -53,7 +53,7 @@ export function glance({ fleet, now, history }) {
   return h(
     "ul",
     { class: "glance", "aria-label": "At a glance" },
-    figure("Instances serving", fleet.mesh ? `${now.serving} of ${now.known}` : "–", now.serving < now.known && "bad"),
+    figure("Serving", fleet.mesh ? `${now.serving} of ${now.known}` : "–", now.serving < now.known && "bad"),
     figure("Requests", told ? rate(now.requests) : "–", "", "/s", history.requests),
     figure("Calls within", told ? rate(now.calls) : "–", "", "/s", history.calls),
     figure("Errors", told ? rate(now.faults) : "–", now.faults > 0 && "bad", "/s", history.faults),

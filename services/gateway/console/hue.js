@@ -3,7 +3,7 @@
 const SLOTS = 12;
 
 /** Return the CSS properties that give an element the colour of a service. */
-export const tint = (service) => ({ "--hue": String(hue(service)) });
+export const tint = (service = "") => ({ "--hue": String(hue(service)) });
 
 // A multiplier under which the services we have fall into slots of their own.
 function hue(service) {

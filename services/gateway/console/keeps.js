@@ -8,7 +8,7 @@ export const KEEPS = {
   KEEP_SLOW: ["warn", "current"],
   KEEP_COMPENSATION: ["warn", "undone"],
   KEEP_SAMPLED: ["quiet", ""],
-  KEEP_UNDECIDED: ["busy", ""],
+  KEEP_UNDECIDED: ["quiet", ""],
 };
 
 /** The reason as a badge. */

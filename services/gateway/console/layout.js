@@ -24,7 +24,8 @@ export function layout(nodes, links, width) {
     items.set(name, item);
     columns[rank.get(name)].push(item);
   }
-  const chains = new Map(links.map((link) => [link.key, chain(link, items, rank, columns)]));
+  const sorted = links.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const chains = new Map(sorted.map((link) => [link.key, chain(link, items, rank, columns)]));
   order(columns);
   const gap = Math.max(LABEL + 16, (width - count * CARD) / (count - 1));
   const height = place(columns, gap);

@@ -11,6 +11,8 @@ import { enumWord } from "./words.js";
 
 const LEVELS = { SEVERITY_DEBUG: "quiet", SEVERITY_INFO: "", SEVERITY_WARNING: "warn", SEVERITY_ERROR: "bad" };
 
+const ASKED = 500;
+const SHOWN = 150;
 const SPARED = new Set(["logger", "request_id"]);
 
 export const logs = {
@@ -19,11 +21,11 @@ export const logs = {
   async load({ get, place, before }) {
     const { trace, service: name, min_severity } = place.query;
     const [found, intake, known] = await Promise.all([
-      get("/v1/logs", { trace, service: name, min_severity, page_size: 150 }),
+      get("/v1/logs", { trace, service: name, min_severity, page_size: ASKED }),
       readIntake(get),
       before?.known ?? readFleet(get).then((fleet) => [...services(fleet).keys()]),
     ]);
-    return { lines: (found.logs ?? []).filter((line) => !isOurs(line)), intake, known };
+    return { lines: (found.logs ?? []).filter((line) => !isOurs(line)).slice(0, SHOWN), intake, known };
   },
 
   render({ lines, intake, known }, { place }) {

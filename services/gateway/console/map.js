@@ -1,5 +1,6 @@
 // The live map: services with their instances, and what goes on between them.
 
+import { readCourse } from "./course.js";
 import { details } from "./details.js";
 import { h, svg } from "./dom.js";
 import { breakers, gauge, links, readFleet, services } from "./fleet.js";
@@ -15,16 +16,19 @@ import { rate } from "./words.js";
 
 const ASIDE = 316;
 const BESIDE = 1000; // where details stand beside the map, as the style sheet has it
+const SERVICE = /^service\/(.+)$/;
+const LATE_S = 1;
 const HEAD = 62;
 const ROW = 21;
 
 export const map = {
   title: () => "Map",
 
-  async load({ get, before }) {
+  async load({ get, place, before }) {
     const fleet = await readFleet(get);
     const [found, wires] = [services(fleet), links(fleet)];
-    return { fleet, services: found, links: wires, ...remember(before, fleet, found) };
+    const course = await readCourse(get, SERVICE.exec(place.query.on)?.[1], before?.course);
+    return { fleet, services: found, links: wires, course, ...remember(before, fleet, found) };
   },
 
   render(data, { place, width }) {
@@ -137,7 +141,7 @@ function queues(service) {
     "p",
     { class: "queues" },
     h("span", { class: queued ? "warn" : "" }, `queue ${queued}`),
-    h("span", { class: waiting ? "warn" : "" }, `events ${waiting}${waiting ? `, ${lasting(1000 * lag)}` : ""}`),
+    h("span", { class: lag > LATE_S ? "warn" : "" }, `events ${waiting}${waiting ? `, ${lasting(1000 * lag)}` : ""}`),
     open > 0 && h("span", { class: "bad" }, icon("open"), `${open} open`),
   );
 }

@@ -10,7 +10,7 @@ import { brief } from "./words.js";
 export const badge = (tone, sign, word) => h("span", { class: `badge ${tone}` }, sign && icon(sign), word);
 
 /** A service in its colour, by its name or by that of an instance. */
-export const service = (name, text = name) => h("span", { class: "service", style: tint(name) }, text);
+export const service = (name = "", text = name) => h("span", { class: "service", style: tint(name) }, text);
 
 /** The heading of a view; what follows stands at its right. */
 export const heading = (text, ...beside) => h("div", { class: "heading" }, h("h1", {}, text), ...beside);

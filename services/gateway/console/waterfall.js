@@ -9,6 +9,7 @@ import { lasting as words } from "./time.js";
 import { method } from "./words.js";
 
 const MANY = 120;
+const LAST_TICK = 0.92; // the text of one after it would stand out
 const KINDS = { KIND_CLIENT: "call", KIND_PRODUCER: "event", KIND_CONSUMER: "event" };
 
 /** Draw a trace. `tell.state` keeps which spans are closed and which one is chosen. */
@@ -27,7 +28,7 @@ export function waterfall(trace, tell) {
     h(
       "div",
       { class: "waterfall" },
-      h("div", { class: "axis", "aria-hidden": "true" }, ticks(length, tell.width < 700 ? 3 : 6).map((ms) => tick(ms, length))),
+      h("div", { class: "axis", "aria-hidden": "true" }, ticks(length, tell.width < 700 ? 3 : 6).filter((ms) => ms < LAST_TICK * length).map((ms) => tick(ms, length))),
       h("div", { role: "tree", "aria-label": "Spans" }, all.map((row) => line(row, length, row === chosen, tell))),
     ),
     spanDetails(chosen.span, chosen.offset),
