@@ -6,7 +6,7 @@ ENVOY := .build/envoy/.ready
 BROWSER := .build/browser/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-debian contracts release lint types fix generate lock bench bench-mesh image envoy
+.PHONY: help setup demo up down test test-debian contracts release lint types fix generate lock bench bench-mesh bench-telemetry image envoy
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench: $(READY) ## Measure throughput, latency and what the chassis costs
 
 bench-mesh: $(READY) ## Measure how calls spread over the mesh, what it costs, and what overload does
 	@$(BIN)/mercato bench-mesh
+
+bench-telemetry: $(READY) ## Measure what telemetry costs a call, and that one who hangs costs none
+	@$(BIN)/mercato bench-telemetry
 
 IMAGE ?= mercato
 DOCKER ?= docker

@@ -37,7 +37,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 def app() -> typer.Typer:
     """These commands, to be added to the whole command line."""
     trading = typer.Typer()
-    for command in (replay, check, bench, bench_mesh, demo):
+    for command in (replay, check, bench, bench_mesh, bench_telemetry, demo):
         trading.command(command.__name__.replace("_", "-"))(command)
     return trading
 
@@ -154,6 +154,20 @@ def bench_mesh(
         _print_json(bench_mesh.as_json(spread, runs))
     else:
         bench_mesh.show(spread, runs, screen.console())
+
+
+def bench_telemetry(as_json: Json = False) -> None:
+    """Measure what telemetry costs a call: off, unsampled, a tenth sampled, and with who listens away or hanging.
+
+    It starts what it needs and ends it; the suite that runs is left alone. It takes about two minutes.
+    """
+    from loadtest import bench_telemetry, telemetry
+
+    costs = uvloop.run(telemetry.measure())
+    if as_json:
+        _print_json(bench_telemetry.as_json(costs))
+    else:
+        bench_telemetry.show(costs, screen.console())
 
 
 def _measure_layouts() -> Iterator[Figures]:

@@ -20,16 +20,19 @@ _CALLS = 480
 _IN_FLIGHT = 16  # of which the number of calls is a multiple
 _PRODUCT = GetProductRequest(name="products/85123A")
 
-OFF = "off"
-_EVERY_CALL = {"MERCATO_TRACES_PER_SECOND": "0"}
+OFF, UNSAMPLED, SAMPLED = "off", "on, unsampled", "10 % sampled"
+AWAY = ("10 %, nobody listens", "10 %, who listens hangs")
+_TENTH = {"MERCATO_TRACE_RATIO": "0.1", "MERCATO_TRACES_PER_SECOND": "0"}
 WAYS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     OFF: ("", {}),
-    "unsampled": ("taking", {"MERCATO_TRACE_RATIO": "0"}),
-    "10 % sampled": ("taking", {"MERCATO_TRACE_RATIO": "0.1", **_EVERY_CALL}),
-    "10 %, nobody listens": ("nobody", {"MERCATO_TRACE_RATIO": "0.1", **_EVERY_CALL}),
-    "10 %, who listens hangs": ("hanging", {"MERCATO_TRACE_RATIO": "0.1", **_EVERY_CALL}),
+    UNSAMPLED: ("taking", {"MERCATO_TRACE_RATIO": "0"}),
+    SAMPLED: ("taking", _TENTH),
+    AWAY[0]: ("nobody", _TENTH),
+    AWAY[1]: ("hanging", _TENTH),
 }
 """By name who listens, and how services are told to tell."""
+AIMS = {UNSAMPLED: 1.06, SAMPLED: 1.2}
+"""How many times the CPU of telemetry off they may take."""
 
 
 @dataclass(frozen=True, slots=True)

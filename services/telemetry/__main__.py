@@ -38,7 +38,7 @@ async def compose(app: App) -> None:
     traces = Traces(database, signals[0], clock, options.keep_ratio)
     logbook = Logbook(database, signals[1])
     history = History(database, signals[2], clock)
-    objectives = Objectives(database, objectives_by_method(), clock)
+    objectives = Objectives(database, signals[2], objectives_by_method(), clock)
     live = Live(clock.now().timestamp(), objectives.count)
     housekeeping = Housekeeping(traces, logbook, history, objectives, options, clock)
     await housekeeping.count()

@@ -93,7 +93,7 @@ class Instance:
 
     def __init__(self, sender: Sender, began_s: float) -> None:
         self.sender = sender
-        self.series: dict[tuple[str, Attributes], Series] = {}
+        self.series: dict[tuple[str, Kind, Attributes], Series] = {}
         self.times_s = deque([began_s])
         self.recorded_s = began_s
         """When it was heard of last when it was recorded last."""
@@ -136,7 +136,7 @@ class Live:
             instance = self._instances[sender[:2]] = Instance(sender, now_s)
         instance.sender = sender
         for reading in readings:
-            key = reading.metric, reading.attributes
+            key = reading.metric, reading.kind, reading.attributes
             series = instance.series.get(key)
             if series is None:
                 if self._series >= MOST_SERIES:

@@ -14,6 +14,7 @@ from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.policy import Objective
 from services.telemetry.domain import service_of
+from services.telemetry.intake import Signal
 from services.telemetry.live import Growth, Series
 from services.telemetry.points import Kind
 from services.telemetry.rates import is_fault
@@ -22,7 +23,7 @@ from services.telemetry.traffic import METHOD, SERVED, STATUS
 WINDOWS = tuple(timedelta(**of) for of in ({"days": 30}, {"minutes": 5}, {"hours": 1}, {"hours": 6}, {"days": 3}))
 """Over how long an objective is to be met, and over how long it is seen how fast its budget is spent."""
 MOST_COUNTS = 100_000
-"""Counts that wait in memory while the database is away; more are forgotten."""
+"""Counts that wait in memory while the database is away; more are dropped."""
 
 _ADD = """
 INSERT INTO calls_by_minute AS known VALUES ($1, $2, $3, $4, $5)
@@ -47,8 +48,9 @@ class Counts(NamedTuple):
 class Objectives:
     """The objectives of methods, by `package.Service/Method`, and the calls that were counted."""
 
-    def __init__(self, database: Database, objectives: Mapping[str, Objective], clock: Clock) -> None:
+    def __init__(self, database: Database, signal: Signal, objectives: Mapping[str, Objective], clock: Clock) -> None:
         self._database = database
+        self._signal = signal
         self._objectives = objectives
         self._clock = clock
         self._waiting: Counter[tuple[float, str, str]] = Counter()
@@ -60,6 +62,7 @@ class Objectives:
         if series.metric != SERVED or series.kind is not Kind.HISTOGRAM or objective is None:
             return
         if len(self._waiting) >= MOST_COUNTS:
+            self._signal.drop("full", 1)
             return
         of_minute = now_s // 60 * 60, told[METHOD]
         calls = round(growth.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from enum import Enum
+from math import isfinite
 from typing import NamedTuple
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -19,6 +20,8 @@ from services.telemetry.otlp import LONGEST_NAME, Sender, text_of
 
 MOST_ATTRIBUTES = 16
 MOST_BUCKETS = 100
+MOST_VALUES = 2**40
+"""In a histogram: what never ends can be summed up for ever."""
 Attributes = tuple[tuple[str, str], ...]
 
 
@@ -88,11 +91,15 @@ def _readings(metric: Metric, rejected: Counter[str]) -> Iterator[Reading]:
             if _is_whole(point):
                 yield _histogram(metric.name, point)
             else:
-                rejected["histograms whose buckets do not fit to their bounds"] += 1
+                rejected["histograms whose buckets do not fit to their bounds or count"] += 1
         return
     kind = Kind.COUNTER if which == "sum" and data.is_monotonic else Kind.GAUGE
     for point in points:
-        yield _number(metric.name, kind, point)
+        reading = _number(metric.name, kind, point)
+        if isfinite(reading.value):
+            yield reading
+        else:
+            rejected["not finite"] += 1
 
 
 def _problem(metric: Metric, which: str, data: object) -> str:
@@ -107,8 +114,12 @@ def _problem(metric: Metric, which: str, data: object) -> str:
 
 
 def _is_whole(point: HistogramDataPoint) -> bool:
-    bounds = point.explicit_bounds
-    return len(point.bucket_counts) == len(bounds) + 1 <= MOST_BUCKETS and list(bounds) == sorted(bounds)
+    bounds, buckets = point.explicit_bounds, point.bucket_counts
+    return (
+        len(buckets) == len(bounds) + 1 <= MOST_BUCKETS
+        and list(bounds) == sorted(bounds)
+        and sum(buckets) == point.count < MOST_VALUES
+    )
 
 
 def _histogram(name: str, point: HistogramDataPoint) -> Reading:

@@ -57,7 +57,7 @@ async def test_orders_go_through_without_a_network_between_services(fleet: Plan,
     assert [name for name, member in members.items() if member.within] == [f"{service}/1" for service in hosted]
     assert {member.health for name, member in members.items() if "/" in name} == {"SERVING"}
     assert {name for name, member in members.items() if member.pid} == {
-        "supervisor", "postgres", "nats", "gateway/1", "mesh/1", "together/1",
+        "supervisor", "postgres", "nats", "gateway/1", "mesh/1", "telemetry/1", "together/1",
     }  # fmt: skip
     await trade(
         fleet,

@@ -160,7 +160,7 @@ async def test_a_rolling_restart_under_a_replay_fails_no_call(fleet: Plan) -> No
     before = ends_of_calls()
     async with connect(front(fleet)) as shop, load(front(fleet), 50) as sent:
         made = plan(lines.read(REAL_TRADE, DEMO_DAY.date()), Options(DEMO_DAY.date(), 0, 0))
-        replaying = asyncio.create_task(Replay(made, shop, concurrency=8).run())
+        replaying = asyncio.create_task(Replay(made, shop, concurrency=2).run())
         for service in ("orders", "payments"):
             await rollout.roll(fleet, service, TIMEOUT_S, said.append)
         assert not replaying.done(), "the restarts came too late"

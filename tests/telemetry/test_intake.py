@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -164,12 +165,26 @@ async def test_what_is_no_metric_of_ours_is_named_and_counted(telemetry: Telemet
     of_scope.metrics.add(name="").gauge.data_points.add()
     odd = of_scope.metrics.add(name="d").histogram
     odd.aggregation_temporality = CUMULATIVE
-    odd.data_points.add(bucket_counts=[1], explicit_bounds=[1.0])
+    for point in (
+        {"count": 1, "bucket_counts": [1], "explicit_bounds": [1.0]},
+        {"count": 2, "bucket_counts": [1, 0], "explicit_bounds": [1.0]},
+        {"count": 3, "bucket_counts": [1, 1, 1], "explicit_bounds": [2.0, 1.0]},
+        {"count": 2**63, "bucket_counts": [2**63, 0], "explicit_bounds": [1.0]},
+    ):
+        odd.data_points.add(**point)
+    for endless in (math.inf, math.nan):
+        of_scope.metrics.add(name="e").gauge.data_points.add(as_double=endless)
     answer = await telemetry.metrics(request)
-    assert answer.partial_success.rejected_data_points == 5
-    for named in ("1 of type exponential_histogram", "1 of type summary", "1 not cumulative", "1 histograms whose"):
+    assert answer.partial_success.rejected_data_points == 10
+    for named in (
+        "1 of type exponential_histogram",
+        "1 of type summary",
+        "1 not cumulative",
+        "4 histograms whose",
+        "2 not finite",
+    ):
         assert named in answer.partial_success.error_message
-    assert (await telemetry.signal("points")).dropped == {"invalid": 5}
+    assert (await telemetry.signal("points")).dropped == {"invalid": 10}
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,13 @@ def test_a_histogram_with_other_bounds_begins_anew(told: Told) -> None:
     assert told.series(104).growth(0) == Growth(5, (2, 3))
 
 
+def test_a_metric_that_becomes_another_kind_is_another_metric(told: Told) -> None:
+    told.take(100, took(100, 1, 1, 1))
+    told.take(102, calls(3, 102)._replace(metric="took"))
+    told.take(104, took(104, 2, 1, 1))
+    assert told.growths == [Growth(3, ()), Growth(1, (1, 0, 0))]
+
+
 def test_an_instance_is_gone_when_it_is_silent_and_forgotten_after_a_while(told: Told) -> None:
     told.take(100, calls(1, 100))
     assert len(list(told.live.heard(114))) == 1

@@ -32,7 +32,7 @@ def contract(pacts: Pacts) -> Contract:
 def mail(message: Message) -> Mail:
     """Return what the real handler writes about an event."""
     mails: list[Mail] = []
-    mailbox: Any = SimpleNamespace(put=lambda _, mail: mails.append(mail))
+    mailbox: Any = SimpleNamespace(put=lambda _, mail, trace: mails.append(mail))
     templates = {path.stem: Template(path.read_text()) for path in TEMPLATES.glob("*.txt")}
     clock = SystemClock()
     event = Event("orders/o1/2", "orders", message.DESCRIPTOR.full_name, "orders/o1", clock.now(), "", b"")
