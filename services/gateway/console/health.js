@@ -5,7 +5,7 @@ const STATES = {
   STATE_DRAINING: { tone: "warn", sign: "draining", word: "draining" },
   STATE_UNHEALTHY: { tone: "bad", sign: "unhealthy", word: "down" },
 };
-const UNKNOWN = { tone: "quiet", sign: "unknown", word: "health not known" };
+const UNKNOWN = { tone: "quiet", sign: "unknown", word: "unknown" };
 
 /** Say how an instance is; one among those that `returned` serves again after it was away. */
 export function health(instance, returned) {
