@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import grpc
+import orjson
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -196,6 +197,8 @@ def _attribute(key: str, value: Any) -> KeyValue:
             return KeyValue(key=key, value=AnyValue(int_value=value))
         case float():
             return KeyValue(key=key, value=AnyValue(double_value=value))
+        case dict() | list():
+            return KeyValue(key=key, value=AnyValue(string_value=orjson.dumps(value, default=str).decode()))
     return KeyValue(key=key, value=AnyValue(string_value=str(value)))
 
 
