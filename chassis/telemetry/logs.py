@@ -22,6 +22,8 @@ from chassis.telemetry.instance import Telemetry, current_telemetry
 from chassis.telemetry.redaction import redact
 from chassis.telemetry.trace import Trace
 
+OURS = "/mercato."
+"""How the paths of methods begin that are worth a line a call; others are health, telemetry, discovery."""
 FLUSH_S = 0.1
 FLUSH_LINES = 200
 
@@ -99,7 +101,7 @@ class CallLog:
         self._method = method
         self._log = logging.getLogger("mercato.calls")
         self._sink = next((handler for handler in logging.getLogger().handlers if isinstance(handler, JsonLines)), None)
-        self._level = logging.INFO if method.startswith("/mercato.") else logging.DEBUG
+        self._level = logging.INFO if method.startswith(OURS) else logging.DEBUG
         self._telemetry = current_telemetry()
         instance = self._telemetry.fields if self._telemetry else self._sink.instance if self._sink else {}
         level = logging.getLevelName(self._level)
