@@ -21,7 +21,7 @@ from tests.console.test_live import newest
 FOLDER = ROOT / "docs" / "console"
 DESK, PHONE = ViewportSize(width=1360, height=850), ViewportSize(width=390, height=844)
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-SETTLED_S = 25.0
+SETTLED_S = 20.0
 """For rates over the last ten seconds, and for the minute that the map remembers to get a shape."""
 
 
@@ -48,8 +48,8 @@ async def take(plan: Plan) -> None:
     try:
         async with async_playwright() as driver, aiohttp.ClientSession(url) as api:
             browser = await driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            for scheme in SCHEMES:
-                await picture(browser, url, f"map-{scheme}", "map", scheme, DESK, SETTLED_S)
+            maps = (picture(browser, url, f"map-{scheme}", "map", scheme, DESK, SETTLED_S) for scheme in SCHEMES)
+            await asyncio.gather(*maps)
             confirmed = await newest(api, "STATE_CONFIRMED")
             refused = await newest(api, "STATE_REFUSED", "CARD_DECLINED")
             for scheme in SCHEMES:

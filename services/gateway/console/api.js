@@ -32,7 +32,11 @@ async function ask(method, path, body, signal) {
   try {
     const answer = await fetch(path, {
       method,
-      headers: { ...OURSELVES, Traceparent: untraced(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+      headers: {
+        ...OURSELVES,
+        Traceparent: untraced(),
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });
@@ -47,7 +51,9 @@ async function ask(method, path, body, signal) {
 
 /** A trace that is not recorded: who looks leaves no traces among those looked at. https://www.w3.org/TR/trace-context/ */
 function untraced() {
-  const digits = [...crypto.getRandomValues(new Uint8Array(24))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const digits = [...crypto.getRandomValues(new Uint8Array(24))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
   return `00-${digits.slice(0, 32)}-${digits.slice(32)}-00`;
 }
 

@@ -20,27 +20,54 @@ export function details(data, chosen) {
 }
 
 const title = (...text) =>
-  h("header", {}, h("h2", {}, ...text), h("a", { class: "close", href: href("map"), "aria-label": "Close details" }, icon("unhealthy")));
+  h(
+    "header",
+    {},
+    h("h2", {}, ...text),
+    h("a", { class: "close", href: href("map"), "aria-label": "Close details" }, icon("unhealthy")),
+  );
 
 function ofService(service, { returned, course }) {
   return [
     title(named(service.name)),
-    course?.service === service.name && h("section", { class: "course" }, h("h3", {}, "The last quarter of an hour"), line("calls/s", course.calls, rate), line("p99", course.slowest, (s) => lasting(1000 * s))),
+    course?.service === service.name &&
+      h(
+        "section",
+        { class: "course" },
+        h("h3", {}, "The last quarter of an hour"),
+        line("calls/s", course.calls, rate),
+        line("p99", course.slowest, (s) => lasting(1000 * s)),
+      ),
     service.instances.map((one) => ofInstance(one, returned)),
     methods(service.methods),
     ofBreakers(breakers(service)),
-    service.policy && h("section", {}, h("h3", {}, "Traffic policy"), policyWords(service.policy).map((said) => h("p", {}, said))),
-    h("p", { class: "more" }, h("a", { href: href("traces", "", { service: service.name }) }, "Traces"), " · ", h("a", { href: href("logs", "", { service: service.name }) }, "Logs")),
+    service.policy &&
+      h(
+        "section",
+        {},
+        h("h3", {}, "Traffic policy"),
+        policyWords(service.policy).map((said) => h("p", {}, said)),
+      ),
+    h(
+      "p",
+      { class: "more" },
+      h("a", { href: href("traces", "", { service: service.name }) }, "Traces"),
+      " · ",
+      h("a", { href: href("logs", "", { service: service.name }) }, "Logs"),
+    ),
   ];
 }
 
-const line = (name, values, words) => h("p", {}, h("span", {}, name), spark(values, 200, 30), h("small", {}, `at most ${words(Math.max(...values))}`));
+const line = (name, values, words) =>
+  h("p", {}, h("span", {}, name), spark(values, 200, 30), h("small", {}, `at most ${words(Math.max(...values))}`));
 
 function ofInstance(one, returned) {
   const { tone, sign, word } = health(one, returned);
   const vitals = one.vitals ?? {};
   const gauges = one.gauges ?? {};
-  const used = Object.entries(gauges).find(([name]) => name.startsWith("db.client.connection.count") && name.includes("used"));
+  const used = Object.entries(gauges).find(
+    ([name]) => name.startsWith("db.client.connection.count") && name.includes("used"),
+  );
   const memory = gauges["process.memory.usage"];
   return h(
     "section",
@@ -55,11 +82,15 @@ function ofInstance(one, returned) {
       ["in flight", one.vitals && `${vitals.callsInFlight ?? 0} of ${vitals.concurrencyLimit ?? "–"}`],
       ["shed", Number(vitals.shedCalls) > 0 && grouped(vitals.shedCalls)],
       ["retries", Number(vitals.retries) > 0 && grouped(vitals.retries)],
-      ["outbox", gauges["mercato.outbox.unpublished"] !== undefined && `${gauges["mercato.outbox.unpublished"]}, ${lasting(1000 * (gauges["mercato.outbox.lag"] ?? 0))}`],
+      [
+        "outbox",
+        gauges["mercato.outbox.unpublished"] !== undefined &&
+          `${gauges["mercato.outbox.unpublished"]}, ${lasting(1000 * (gauges["mercato.outbox.lag"] ?? 0))}`,
+      ],
       ["connections", used && `${used[1]} of ${gauges["db.client.connection.max"] ?? "–"}`],
       ["loop delay", gauges["mercato.loop.delay"] !== undefined && lasting(1000 * gauges["mercato.loop.delay"])],
       ["memory", memory && `${Math.round(memory / 2 ** 20)} MiB`],
-    ].filter(([, value]) => value !== false)),
+    ]),
   );
 }
 
@@ -74,8 +105,22 @@ function methods(served) {
     h(
       "table",
       {},
-      h("thead", {}, h("tr", {}, ["method", "/s", "err/s", "p99"].map((name, index) => h("th", { scope: "col", class: index && "number" }, name)))),
-      h("tbody", {}, busiest.slice(0, 12).map(({ method: name, rates = {} }) => row(method(name), rates))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          ["method", "/s", "err/s", "p99"].map((name, index) =>
+            h("th", { scope: "col", class: index && "number" }, name),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        busiest.slice(0, 12).map(({ method: name, rates = {} }) => row(method(name), rates)),
+      ),
     ),
   );
 }
@@ -97,7 +142,14 @@ function ofBreakers(open) {
     "section",
     {},
     h("h3", {}, "Circuit breakers"),
-    open.map((one) => h("p", {}, badge("bad", "open", words[one.state] ?? "open"), ` ${last(one.method)} of ${one.callee}, in ${one.by}`)),
+    open.map((one) =>
+      h(
+        "p",
+        {},
+        badge("bad", "open", words[one.state] ?? "open"),
+        ` ${last(one.method)} of ${one.callee}, in ${one.by}`,
+      ),
+    ),
   );
 }
 

@@ -17,7 +17,9 @@ function fill(element, properties, children) {
     else if (name === "style") for (const [key, one] of Object.entries(value)) element.style.setProperty(key, one);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -71,7 +73,8 @@ function attributes(old, next) {
   }
   for (const { name, value } of next.attributes) {
     if (old.getAttribute(name) === value) continue;
-    if (name === "style") old.style.cssText = next.style.cssText; // as an attribute the page's policy forbids it
+    if (name === "style")
+      old.style.cssText = next.style.cssText; // as an attribute the page's policy forbids it
     else old.setAttribute(name, value);
   }
 }

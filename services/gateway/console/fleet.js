@@ -23,7 +23,8 @@ export function services({ mesh, traffic }) {
   for (const heard of traffic?.instances ?? []) {
     const one = of(heard.service);
     let instance = one.instances.find((each) => each.name === heard.instance);
-    if (!instance) one.instances.push((instance = { name: heard.instance, version: heard.version, state: "STATE_UNSPECIFIED" }));
+    if (!instance)
+      one.instances.push((instance = { name: heard.instance, version: heard.version, state: "STATE_UNSPECIFIED" }));
     instance.gauges = heard.gauges ?? {};
   }
   for (const served of traffic?.methods ?? []) of(served.service).methods.push(served);
@@ -85,4 +86,6 @@ const DOORS = new Set(["gateway", "mesh", "telemetry"]); // they keep no events
 
 /** Return the circuit breakers that are not closed, of all instances of a service. */
 export const breakers = (service) =>
-  service.instances.flatMap((instance) => (instance.vitals?.breakers ?? []).map((one) => ({ ...one, by: instance.name })));
+  service.instances.flatMap((instance) =>
+    (instance.vitals?.breakers ?? []).map((one) => ({ ...one, by: instance.name })),
+  );

@@ -16,7 +16,9 @@ export function remember(before, fleet, found) {
   const history = Object.fromEntries(
     Object.entries(now).map(([name, value]) => [name, [...(before?.history?.[name] ?? []), value].slice(-MINUTE)]),
   );
-  const born = new Map([...found.values()].flatMap((each) => each.instances.map((one) => [one.name, one.registerTime])));
+  const born = new Map(
+    [...found.values()].flatMap((each) => each.instances.map((one) => [one.name, one.registerTime])),
+  );
   const returned = new Map([...(before?.returned ?? [])].filter(([, time]) => Date.now() - time < RETURNED_MS));
   for (const [name, time] of born) {
     const known = before?.born.get(name);
@@ -30,7 +32,10 @@ function sums(fleet, found) {
   const instances = all.flatMap((each) => each.instances);
   const entered = new Set([...links(fleet).values()].filter((link) => link.kind === "edge").map((link) => link.to));
   const edges = fleet.traffic?.edges ?? [];
-  const [doors, within] = [edges.filter((edge) => !entered.has(edge.caller)), edges.filter((edge) => entered.has(edge.caller))];
+  const [doors, within] = [
+    edges.filter((edge) => !entered.has(edge.caller)),
+    edges.filter((edge) => entered.has(edge.caller)),
+  ];
   const sum = (list, field) => list.reduce((total, { rates = {} }) => total + (rates[field] ?? 0), 0);
   return {
     requests: sum(doors, "callsPerSecond"),
@@ -67,6 +72,9 @@ export function glance({ fleet, now, history }) {
 }
 
 function figure(name, value, tone, unit, values, place) {
-  const text = [h("b", {}, tone === "bad" && icon("fault"), String(value), unit && h("small", {}, unit)), h("span", {}, name)];
+  const text = [
+    h("b", {}, tone === "bad" && icon("fault"), String(value), unit && h("small", {}, unit)),
+    h("span", {}, name),
+  ];
   return h("li", { class: tone || "" }, place ? h("a", { href: place }, text) : text, values && spark(values));
 }

@@ -17,17 +17,29 @@ export function happened({ events, handled, consumers }) {
       h("time", { datetime: event.createTime }, clock(event.createTime)),
       h("details", {}, h("summary", { title: event.type }, last(event.type)), h("pre", {}, pretty(event.body))),
       service(event.service),
-      event.publishTime ? `+${lasting(Math.max(0, between(event.createTime, event.publishTime)))}` : "waits in the outbox",
+      event.publishTime
+        ? `+${lasting(Math.max(0, between(event.createTime, event.publishTime)))}`
+        : "waits in the outbox",
       handlers(handled.get(event.id) ?? [], event),
       event.trace && reference(event.trace),
     ],
   }));
-  const told = consumers.length ? `asked who handled them: ${consumers.join(", ")}` : "nobody is known to handle events";
+  const told = consumers.length
+    ? `asked who handled them: ${consumers.join(", ")}`
+    : "nobody is known to handle events";
   return section("Events", h("small", {}, told), rows.length ? table("Events", COLUMNS, rows) : nothing("None."));
 }
 
 const handlers = (list, event) =>
-  list.map(({ service: name, time }) => h("span", { class: "handled" }, icon("done"), service(name), h("small", {}, ` +${lasting(Math.max(0, between(event.createTime, time)))}`)));
+  list.map(({ service: name, time }) =>
+    h(
+      "span",
+      { class: "handled" },
+      icon("done"),
+      service(name),
+      h("small", {}, ` +${lasting(Math.max(0, between(event.createTime, time)))}`),
+    ),
+  );
 
 function pretty(body) {
   try {

@@ -20,6 +20,13 @@ function words({ name, accepted = 0, dropped = {}, stored = 0 }) {
     "span",
     {},
     `${grouped(accepted)} ${name}, ${grouped(stored)} kept, `,
-    lost.length ? h("b", { class: "warn" }, icon("fault"), lost.map(([reason, number]) => `${grouped(number)} dropped (${reason})`).join(", ")) : "none dropped",
+    lost.length
+      ? h(
+          "b",
+          { class: "warn" },
+          icon("fault"),
+          lost.map(([reason, number]) => `${grouped(number)} dropped (${reason})`).join(", "),
+        )
+      : "none dropped",
   );
 }

@@ -82,7 +82,8 @@ function chain(link, items, rank, columns) {
 
 /** Order each column by where its neighbours are. */
 function order(columns) {
-  const number = () => columns.forEach((column) => column.forEach((item, index) => (item.at = (index + 0.5) / column.length)));
+  const number = () =>
+    columns.forEach((column) => column.forEach((item, index) => (item.at = (index + 0.5) / column.length)));
   number();
   for (let sweep = 0; sweep < SWEEPS; sweep += 1) {
     const side = sweep % 2 ? "after" : "before";
@@ -118,11 +119,23 @@ function ports(chains) {
     const groups = Map.groupBy(chains.values(), pick);
     for (const [item, hops] of groups) {
       hops.sort((a, b) => middle(beyond(a)) - middle(beyond(b)));
-      hops.forEach((each, index) => (each[name] = middle(item) + (index - (hops.length - 1) / 2) * spacing(hops.length, item)));
+      hops.forEach(
+        (each, index) => (each[name] = middle(item) + (index - (hops.length - 1) / 2) * spacing(hops.length, item)),
+      );
     }
   };
-  ends((hops) => hops.at(-1), (hops) => hops.at(-2), () => PORT, "end");
-  ends((hops) => hops[0], (hops) => hops[1], (count, item) => Math.min(12, (item.height - 16) / count), "begin");
+  ends(
+    (hops) => hops.at(-1),
+    (hops) => hops.at(-2),
+    () => PORT,
+    "end",
+  );
+  ends(
+    (hops) => hops[0],
+    (hops) => hops[1],
+    (count, item) => Math.min(12, (item.height - 16) / count),
+    "begin",
+  );
 }
 
 /** A wire's path: level where it leaves, passes and comes in, bent between. */
@@ -130,7 +143,8 @@ function wire(hops) {
   const [from, to] = [hops[0], hops.at(-1)];
   const right = to.x > from.x;
   const points = [[from.x + CARD, hops.begin]];
-  for (const lane of hops.slice(1, -1)) points.push([lane.x - LABEL, lane.y + LANE / 2], [lane.x + CARD, lane.y + LANE / 2]);
+  for (const lane of hops.slice(1, -1))
+    points.push([lane.x - LABEL, lane.y + LANE / 2], [lane.x + CARD, lane.y + LANE / 2]);
   points.push([right ? to.x - LABEL : to.x - 24, hops.end], [to.x, hops.end]);
   let path = `M${points[0]}`;
   for (let index = 1; index < points.length; index += 1) {

@@ -23,8 +23,15 @@ export const letters = {
     const total = found.reduce((sum, one) => sum + (one.letters?.length ?? 0), 0);
     const silent = found.filter((one) => one.letters === null).map((one) => one.name);
     return [
-      heading("Dead letters", badge(total ? "bad" : "good", total ? "fault" : "done", total ? count(total, "dead letter") : "none")),
-      h("p", { class: "lead" }, "Events that a service tried to handle until it gave up. Once their cause is gone, have them handled again; one that fails again stays."),
+      heading(
+        "Dead letters",
+        badge(total ? "bad" : "good", total ? "fault" : "done", total ? count(total, "dead letter") : "none"),
+      ),
+      h(
+        "p",
+        { class: "lead" },
+        "Events that a service tried to handle until it gave up. Once their cause is gone, have them handled again; one that fails again stays.",
+      ),
       h("p", { role: "status", class: "said" }, tell.state.said),
       silent.length > 0 && nothing(`${silent.join(", ")} cannot be asked now.`),
       found.filter((one) => one.letters?.length).map((one) => ofService(one, tell)),
@@ -35,8 +42,16 @@ export const letters = {
 const ofService = ({ name, letters: list }, tell) =>
   section(
     service(name),
-    h("button", { type: "button", onclick: () => replay(name, [], tell), disabled: tell.state.busy }, list.length > 1 ? `Replay all ${list.length}` : "Replay"),
-    table(`Dead letters of ${name}`, COLUMNS, list.map((letter) => row(name, letter, tell))),
+    h(
+      "button",
+      { type: "button", onclick: () => replay(name, [], tell), disabled: tell.state.busy },
+      list.length > 1 ? `Replay all ${list.length}` : "Replay",
+    ),
+    table(
+      `Dead letters of ${name}`,
+      COLUMNS,
+      list.map((letter) => row(name, letter, tell)),
+    ),
   );
 
 const row = (name, letter, tell) => ({
@@ -48,7 +63,16 @@ const row = (name, letter, tell) => ({
     letter.attempts ?? 0,
     letter.createTime && ago(letter.createTime),
     letter.trace && reference(letter.trace),
-    h("button", { type: "button", onclick: () => replay(name, [letter.id], tell), disabled: tell.state.busy, "aria-label": `Replay ${letter.id}` }, "Replay"),
+    h(
+      "button",
+      {
+        type: "button",
+        onclick: () => replay(name, [letter.id], tell),
+        disabled: tell.state.busy,
+        "aria-label": `Replay ${letter.id}`,
+      },
+      "Replay",
+    ),
   ],
 });
 

@@ -32,9 +32,23 @@ export const logs = {
     return [
       heading(
         "Logs",
-        choice("from level", place.query.min_severity, [["", "all"], ...Object.keys(LEVELS).map((level) => [level, enumWord(level, "SEVERITY")])], (min_severity) => refine(place, { min_severity })),
-        choice("service", place.query.service, [["", "all"], ...known.map((name) => [name, name])], (name) => refine(place, { service: name })),
-        place.query.trace && h("a", { class: "chip", href: href("logs", "", { ...place.query, trace: "" }) }, `of one trace …${place.query.trace.slice(-8)}`, icon("unhealthy"), h("span", { class: "unseen" }, "show all")),
+        choice(
+          "from level",
+          place.query.min_severity,
+          [["", "all"], ...Object.keys(LEVELS).map((level) => [level, enumWord(level, "SEVERITY")])],
+          (min_severity) => refine(place, { min_severity }),
+        ),
+        choice("service", place.query.service, [["", "all"], ...known.map((name) => [name, name])], (name) =>
+          refine(place, { service: name }),
+        ),
+        place.query.trace &&
+          h(
+            "a",
+            { class: "chip", href: href("logs", "", { ...place.query, trace: "" }) },
+            `of one trace …${place.query.trace.slice(-8)}`,
+            icon("unhealthy"),
+            h("span", { class: "unseen" }, "show all"),
+          ),
       ),
       h("p", { class: "lead" }, "Newest first, without those that tell of this console itself."),
       lines.length ? h("ol", { class: "log" }, lines.map(line)) : nothing("No line is like that."),
@@ -44,7 +58,8 @@ export const logs = {
 };
 
 /** Whether a line tells of this console, which asks every second. */
-const isOurs = ({ message = "", attributes = {} }) => attributes.caller === "console" || message.startsWith("GET /console");
+const isOurs = ({ message = "", attributes = {} }) =>
+  attributes.caller === "console" || message.startsWith("GET /console");
 
 function line(one) {
   const tone = LEVELS[one.severity] ?? "";
@@ -55,7 +70,13 @@ function line(one) {
     h("span", { class: "level" }, enumWord(one.severity, "SEVERITY")),
     service(one.service, one.instance || one.service),
     h("span", { class: "message" }, one.message),
-    h("span", { class: "rest" }, Object.entries(one.attributes ?? {}).filter(([name]) => !SPARED.has(name)).map(([name, value]) => h("span", {}, h("small", {}, `${name} `), value))),
+    h(
+      "span",
+      { class: "rest" },
+      Object.entries(one.attributes ?? {})
+        .filter(([name]) => !SPARED.has(name))
+        .map(([name, value]) => h("span", {}, h("small", {}, `${name} `), value)),
+    ),
     one.trace && h("a", { href: href("traces", one.trace.split("/")[1], { span: one.spanId }) }, "trace"),
   );
 }

@@ -84,7 +84,8 @@ class Visit {
       width: innerWidth(this.page.view),
       redraw: () => this.draw(),
     };
-    const content = data === undefined ? !failure && h("p", { class: "nothing" }, "Reading …") : view.render(data, tell);
+    const content =
+      data === undefined ? !failure && h("p", { class: "nothing" }, "Reading …") : view.render(data, tell);
     show(this.page.view, failure && problem(failure, data), content);
     show(this.page.nav, navigation(place));
     show(this.page.pulse, pulse(failure, this.time), themeButton(tell.redraw));

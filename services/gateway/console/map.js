@@ -37,22 +37,29 @@ export const map = {
       h("h1", { class: "unseen" }, "Map of services"),
       lacks(data.fleet),
       glance(data),
-      data.services.size > 0 &&
-        h("div", { class: "mapped" }, drawn(data, chosen, width), details(data, chosen)),
+      data.services.size > 0 && h("div", { class: "mapped" }, drawn(data, chosen, width), details(data, chosen)),
     ];
   },
 };
 
 /** What cannot be shown, and why. */
 function lacks({ mesh, traffic }) {
-  if (!mesh && !traffic) return nothing("Neither the mesh nor telemetry answers: nothing is known of the services now.");
-  if (!traffic) return notice("Telemetry does not answer: rates of calls are those the mesh hears of, others are not known.");
-  if (!mesh) return notice("The mesh does not answer: instances are those that telemetry heard of in the last seconds; their health is not known.");
+  if (!mesh && !traffic)
+    return nothing("Neither the mesh nor telemetry answers: nothing is known of the services now.");
+  if (!traffic)
+    return notice("Telemetry does not answer: rates of calls are those the mesh hears of, others are not known.");
+  if (!mesh)
+    return notice(
+      "The mesh does not answer: instances are those that telemetry heard of in the last seconds; their health is not known.",
+    );
   return null;
 }
 
 function drawn(data, chosen, width) {
-  const nodes = [...data.services.values()].map(({ name, instances }) => ({ name, height: HEAD + Math.max(1, instances.length) * ROW + 8 }));
+  const nodes = [...data.services.values()].map(({ name, instances }) => ({
+    name,
+    height: HEAD + Math.max(1, instances.length) * ROW + 8,
+  }));
   const known = [...data.links.values()].filter((link) => data.services.has(link.from) && data.services.has(link.to));
   const room = width >= BESIDE ? width - ASIDE : width;
   const plan = layout(nodes, known, room);
@@ -81,7 +88,8 @@ const wires = (known, plan, chosen) =>
 
 const perSecond = (link) => link.edge?.rates?.callsPerSecond ?? link.stream?.eventsPerSecond ?? 0;
 const thickness = (link) => 1.2 + 1.1 * Math.log2(1 + perSecond(link) / 2);
-const touches = (link, chosen) => chosen === link.key || chosen === `service/${link.from}` || chosen === `service/${link.to}`;
+const touches = (link, chosen) =>
+  chosen === link.key || chosen === `service/${link.from}` || chosen === `service/${link.to}`;
 
 function mood(link) {
   if (link.edge?.rates?.faultsPerSecond || link.edge?.openBreakers || link.stream?.failuresPerSecond) return "bad";
@@ -98,12 +106,20 @@ function card(data, service, incoming, plan, chosen, wide) {
     h(
       "h2",
       {},
-      h("a", { href: href("map", "", { on: chosen === key ? "" : key }), "aria-current": chosen === key && "true" }, service.name),
+      h(
+        "a",
+        { href: href("map", "", { on: chosen === key ? "" : key }), "aria-current": chosen === key && "true" },
+        service.name,
+      ),
       h("span", { class: "figure" }, calls(service), h("small", {}, "/s")),
     ),
     served(service),
     queues(service),
-    h("ul", { class: "instances" }, service.instances.map((one) => instance(one, data.returned))),
+    h(
+      "ul",
+      { class: "instances" },
+      service.instances.map((one) => instance(one, data.returned)),
+    ),
     incoming.length > 0 &&
       h(
         "ul",
@@ -133,8 +149,12 @@ function served(service) {
 }
 
 function queues(service) {
-  const waiting = gauge(service.instances, "mercato.outbox.unpublished") + gauge(service.instances, "mercato.consumer.pending");
-  const lag = Math.max(gauge(service.instances, "mercato.outbox.lag"), gauge(service.instances, "mercato.consumer.lag"));
+  const waiting =
+    gauge(service.instances, "mercato.outbox.unpublished") + gauge(service.instances, "mercato.consumer.pending");
+  const lag = Math.max(
+    gauge(service.instances, "mercato.outbox.lag"),
+    gauge(service.instances, "mercato.consumer.lag"),
+  );
   const queued = gauge(service.instances, "mercato.server.calls.queued");
   const open = breakers(service).length;
   return h(
@@ -166,7 +186,12 @@ function incomer(link, chosen, style) {
   return h(
     "li",
     { "data-key": link.key, class: `${mood(link)} ${link.kind}`, style: style || {} },
-    h("a", place, from, link.stream ? flow(link.stream) : link.edge ? traffic(link.edge) : h("span", { class: "unseen" }, "no calls")),
+    h(
+      "a",
+      place,
+      from,
+      link.stream ? flow(link.stream) : link.edge ? traffic(link.edge) : h("span", { class: "unseen" }, "no calls"),
+    ),
   );
 }
 
@@ -176,9 +201,23 @@ function traffic({ rates = {}, retriesPerSecond = 0, openBreakers = 0 }) {
     h("b", {}, rate(rates.callsPerSecond), h("small", {}, "/s")),
     h("span", {}, `${short(rates.p50S)} / ${lasting(1000 * (rates.p99S ?? 0))}`),
     trouble(
-    rates.faultsPerSecond > 0 && h("em", { class: "bad" }, icon("fault"), rate(rates.faultsPerSecond), h("span", { class: "unseen" }, " errors a second")),
-    retriesPerSecond > 0 && h("em", { class: "warn" }, icon("retry"), rate(retriesPerSecond), h("span", { class: "unseen" }, " retries a second")),
-    openBreakers > 0 && h("em", { class: "bad" }, icon("open"), h("span", { class: "unseen" }, "breaker open")),
+      rates.faultsPerSecond > 0 &&
+        h(
+          "em",
+          { class: "bad" },
+          icon("fault"),
+          rate(rates.faultsPerSecond),
+          h("span", { class: "unseen" }, " errors a second"),
+        ),
+      retriesPerSecond > 0 &&
+        h(
+          "em",
+          { class: "warn" },
+          icon("retry"),
+          rate(retriesPerSecond),
+          h("span", { class: "unseen" }, " retries a second"),
+        ),
+      openBreakers > 0 && h("em", { class: "bad" }, icon("open"), h("span", { class: "unseen" }, "breaker open")),
     ),
   ];
 }
@@ -191,6 +230,15 @@ function flow({ eventsPerSecond, pending = 0, lagS = 0, failuresPerSecond = 0 })
     icon("event"),
     h("b", {}, rate(eventsPerSecond), h("small", {}, "/s")),
     h("span", {}, `${Math.round(pending)} wait, ${lasting(lagS * 1000)}`),
-    trouble(failuresPerSecond > 0 && h("em", { class: "bad" }, icon("fault"), rate(failuresPerSecond), h("span", { class: "unseen" }, " failures a second"))),
+    trouble(
+      failuresPerSecond > 0 &&
+        h(
+          "em",
+          { class: "bad" },
+          icon("fault"),
+          rate(failuresPerSecond),
+          h("span", { class: "unseen" }, " failures a second"),
+        ),
+    ),
   ];
 }

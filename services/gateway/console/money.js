@@ -9,7 +9,10 @@ export function money(amount) {
   const nanos = total(amount);
   const size = nanos < 0n ? -nanos : nanos;
   const whole = (size / NANOS).toString().replace(/\B(?=(\d{3})+$)/g, ",");
-  const part = (size % NANOS).toString().padStart(9, "0").replace(/0{1,7}$/, "");
+  const part = (size % NANOS)
+    .toString()
+    .padStart(9, "0")
+    .replace(/0{1,7}$/, "");
   const code = amount.currencyCode ?? "";
   return `${nanos < 0n ? "−" : ""}${SYMBOLS[code] ?? ""}${whole}.${part}${SYMBOLS[code] ? "" : ` ${code}`}`;
 }

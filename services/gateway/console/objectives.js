@@ -6,9 +6,15 @@ import { milliseconds, lasting } from "./time.js";
 import { count, grouped, method } from "./words.js";
 
 const columns = (burns) => [
-  ["service"], ["method"], ["calls", "number"],
-  ["without fault"], ["budget left", "budget"], [burns, "burns"],
-  ["fast"], ["budget left", "budget"], [burns, "burns"],
+  ["service"],
+  ["method"],
+  ["calls", "number"],
+  ["without fault"],
+  ["budget left", "budget"],
+  [burns, "burns"],
+  ["fast"],
+  ["budget left", "budget"],
+  [burns, "burns"],
 ];
 const LOW = 0.25;
 const PAGE_BURN = 14.4; // spends 2 % of a month's budget in an hour
@@ -24,13 +30,21 @@ export const objectives = {
     const windows = (found[0]?.burnRates ?? []).map((one) => lasting(milliseconds(one.window)));
     const methods = [...Map.groupBy(found, (one) => one.method).values()];
     return [
-      heading("Objectives", found.length > 0 && (spent ? badge("bad", "fault", `${count(spent, "budget")} spent`) : badge("good", "done", "all budgets hold"))),
+      heading(
+        "Objectives",
+        found.length > 0 &&
+          (spent
+            ? badge("bad", "fault", `${count(spent, "budget")} spent`)
+            : badge("good", "done", "all budgets hold")),
+      ),
       h(
         "p",
         { class: "lead" },
         `An error budget is how many bad calls may be in ${found[0] ? lasting(milliseconds(found[0].window)) : "30 days"}. The burn rate is how many times as fast as allowed it is spent, over ${windows.join(", ") || "several windows"}; above 1 it will not last.`,
       ),
-      methods.length ? table("Objectives", columns(`burn ${windows.map(brief).join(" · ")}`), methods.map(row)) : nothing("No method was called yet."),
+      methods.length
+        ? table("Objectives", columns(`burn ${windows.map(brief).join(" · ")}`), methods.map(row))
+        : nothing("No method was called yet."),
     ];
   },
 };
@@ -42,7 +56,13 @@ function row(both) {
   const of = (kind) => both.find((one) => one.kind === kind);
   return {
     key: full,
-    cells: [service(name), h("span", { title: full }, method(full)), grouped(calls), ...budget(of("KIND_AVAILABILITY")), ...budget(of("KIND_LATENCY"))],
+    cells: [
+      service(name),
+      h("span", { title: full }, method(full)),
+      grouped(calls),
+      ...budget(of("KIND_AVAILABILITY")),
+      ...budget(of("KIND_LATENCY")),
+    ],
   };
 }
 
@@ -51,10 +71,17 @@ function budget(one) {
   const left = one.budgetLeft ?? 0;
   const tone = left <= 0 ? "bad" : left < LOW ? "warn" : "good";
   const said = left < 0 ? `${Math.round(-100 * left)} % over` : `${Math.round(100 * left)} %`;
-  const target = one.latency ? `${one.targetPercent} % in ${lasting(milliseconds(one.latency))}` : `${one.targetPercent} %`;
+  const target = one.latency
+    ? `${one.targetPercent} % in ${lasting(milliseconds(one.latency))}`
+    : `${one.targetPercent} %`;
   return [
     h("small", {}, target),
-    h("span", { class: "left", title: `${grouped(one.badCalls)} bad calls` }, meter(left <= 0 ? 1 : left, tone, `${said} left`), h("span", { class: tone === "good" ? "" : tone }, said)),
+    h(
+      "span",
+      { class: "left", title: `${grouped(one.badCalls)} bad calls` },
+      meter(left <= 0 ? 1 : left, tone, `${said} left`),
+      h("span", { class: tone === "good" ? "" : tone }, said),
+    ),
     h("span", { class: "burn" }, (one.burnRates ?? []).map(burn)),
   ];
 }

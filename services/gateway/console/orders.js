@@ -19,7 +19,15 @@ const STATES = {
   STATE_CANCELLED: ["quiet", "undone"],
 };
 
-const COLUMNS = [["state"], ["order"], ["customer"], ["goods", "number"], ["total", "number"], ["placed"], ["took", "number"]];
+const COLUMNS = [
+  ["state"],
+  ["order"],
+  ["customer"],
+  ["goods", "number"],
+  ["total", "number"],
+  ["placed"],
+  ["took", "number"],
+];
 
 export const orders = {
   title: () => "Orders",
@@ -32,7 +40,9 @@ export const orders = {
     const shown = found.filter((order) => order.name.includes(part));
     return [
       heading("Orders", search(place), states(place)),
-      shown.length ? table("Orders", COLUMNS, shown.map(row)) : nothing(part ? `None of the newest ${found.length} has “${part}” in its id.` : "No orders."),
+      shown.length
+        ? table("Orders", COLUMNS, shown.map(row))
+        : nothing(part ? `None of the newest ${found.length} has “${part}” in its id.` : "No orders."),
       nextPageToken && size(place) < MOST && more(place),
     ];
   },
@@ -45,7 +55,12 @@ export function orderState(state) {
 }
 
 const size = (place) => Math.min(MOST, Number(place.query.show) || PAGE);
-const more = (place) => h("p", { class: "more" }, h("a", { href: href("orders", "", { ...place.query, show: size(place) + PAGE }) }, "Show more"));
+const more = (place) =>
+  h(
+    "p",
+    { class: "more" },
+    h("a", { href: href("orders", "", { ...place.query, show: size(place) + PAGE }) }, "Show more"),
+  );
 
 function row(order) {
   const pieces = (order.lines ?? []).reduce((sum, line) => sum + Number(line.quantity ?? 0), 0);
@@ -73,10 +88,27 @@ function search(place) {
   return h(
     "form",
     { class: "search", role: "search", onsubmit: find },
-    h("label", { class: "choice" }, h("span", {}, "id"), h("input", { name: "id", type: "search", value: place.query.id ?? "", placeholder: "whole, or a part of it", autocomplete: "off", spellcheck: "false" })),
+    h(
+      "label",
+      { class: "choice" },
+      h("span", {}, "id"),
+      h("input", {
+        name: "id",
+        type: "search",
+        value: place.query.id ?? "",
+        placeholder: "whole, or a part of it",
+        autocomplete: "off",
+        spellcheck: "false",
+      }),
+    ),
     h("button", {}, "Find"),
   );
 }
 
 const states = (place) =>
-  choice("state", place.query.state, [["", "all"], ...Object.keys(STATES).map((state) => [state, enumWord(state)])], (state) => refine(place, { state }));
+  choice(
+    "state",
+    place.query.state,
+    [["", "all"], ...Object.keys(STATES).map((state) => [state, enumWord(state)])],
+    (state) => refine(place, { state }),
+  );

@@ -7,10 +7,22 @@ import { clock, moment } from "./time.js";
 import { count, enumWord, grouped, id, last, plain } from "./words.js";
 
 const TONES = {
-  STATE_HELD: ["busy", "current"], STATE_COMMITTED: ["good", "done"], STATE_RELEASED: ["warn", "undone"], STATE_EXPIRED: ["bad", "fault"],
-  STATE_AUTHORIZED: ["busy", "current"], STATE_CAPTURED: ["good", "done"], STATE_VOIDED: ["warn", "undone"],
-  STATE_BOOKED: ["good", "done"], STATE_DISPATCHED: ["good", "call"], STATE_DELIVERED: ["good", "done"], STATE_CANCELLED: ["warn", "undone"], STATE_RECALLED: ["warn", "undone"],
-  STATE_KEPT: ["good", "mail"], STATE_QUEUED: ["busy", "current"], STATE_SENDING: ["busy", "current"], STATE_SENT: ["good", "mail"],
+  STATE_HELD: ["busy", "current"],
+  STATE_COMMITTED: ["good", "done"],
+  STATE_RELEASED: ["warn", "undone"],
+  STATE_EXPIRED: ["bad", "fault"],
+  STATE_AUTHORIZED: ["busy", "current"],
+  STATE_CAPTURED: ["good", "done"],
+  STATE_VOIDED: ["warn", "undone"],
+  STATE_BOOKED: ["good", "done"],
+  STATE_DISPATCHED: ["good", "call"],
+  STATE_DELIVERED: ["good", "done"],
+  STATE_CANCELLED: ["warn", "undone"],
+  STATE_RECALLED: ["warn", "undone"],
+  STATE_KEPT: ["good", "mail"],
+  STATE_QUEUED: ["busy", "current"],
+  STATE_SENDING: ["busy", "current"],
+  STATE_SENT: ["good", "mail"],
 };
 
 /** The sections of what came of it. */
@@ -34,7 +46,10 @@ function ofReservation(reservation) {
   const pieces = lines.reduce((sum, line) => sum + Number(line.quantity ?? 0), 0);
   return facts([
     ["pieces", `${grouped(pieces)} of ${count(lines.length, "product")}`],
-    ["held until", reservation.state === "STATE_HELD" && reservation.expireTime ? `${moment(reservation.expireTime)} UTC` : ""],
+    [
+      "held until",
+      reservation.state === "STATE_HELD" && reservation.expireTime ? `${moment(reservation.expireTime)} UTC` : "",
+    ],
   ]);
 }
 
@@ -46,25 +61,48 @@ function ofPayment(payment, entries) {
       ["taken", !isZero(payment.captured) && money(payment.captured)],
       ["given back", !isZero(payment.refunded) && money(payment.refunded)],
       ["processor", payment.processorReference],
-    ].filter(([, value]) => value)),
+    ]),
     entries.length > 0 &&
-      table("Ledger entries", [["entry"], ["debit"], ["credit"], ["amount", "number"]],
-        entries.map((entry) => [h("span", { class: "id" }, last(entry.name)), plain(entry.debitAccount), plain(entry.creditAccount), money(entry.amount)])),
+      table(
+        "Ledger entries",
+        [["entry"], ["debit"], ["credit"], ["amount", "number"]],
+        entries.map((entry) => [
+          h("span", { class: "id" }, last(entry.name)),
+          plain(entry.debitAccount),
+          plain(entry.creditAccount),
+          money(entry.amount),
+        ]),
+      ),
   ];
 }
 
 function ofShipment(shipment) {
   if (!shipment) return nothing("Nothing was sent.");
   return [
-    facts([["pieces", grouped(shipment.pieces)], ["tracking", h("span", { class: "id" }, shipment.trackingNumber || "–")]]),
-    (shipment.trackingEvents ?? []).map((event) => h("p", {}, h("small", {}, `${moment(event.eventTime)} `), event.description)),
+    facts([
+      ["pieces", grouped(shipment.pieces)],
+      ["tracking", h("span", { class: "id" }, shipment.trackingNumber || "–")],
+    ]),
+    (shipment.trackingEvents ?? []).map((event) =>
+      h("p", {}, h("small", {}, `${moment(event.eventTime)} `), event.description),
+    ),
   ];
 }
 
 function ofMails(mails) {
   if (mails === null) return nothing("Notifications do not answer.");
   if (!mails.length) return nothing("None yet.");
-  return h("ul", { class: "mails" }, mails.map((mail) =>
-    h("li", {}, state(mail), h("span", {}, mail.subject), h("small", {}, `${clock(mail.createTime)}, of ${last(mail.eventType)} ${id(mail.regarding) ? "" : ""}`)),
-  ));
+  return h(
+    "ul",
+    { class: "mails" },
+    mails.map((mail) =>
+      h(
+        "li",
+        {},
+        state(mail),
+        h("span", {}, mail.subject),
+        h("small", {}, `${clock(mail.createTime)}, of ${last(mail.eventType)} ${id(mail.regarding) ? "" : ""}`),
+      ),
+    ),
+  );
 }

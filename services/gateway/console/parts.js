@@ -33,8 +33,20 @@ export function table(caption, columns, rows) {
     h(
       "table",
       {},
-      h("thead", {}, h("tr", {}, columns.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)))),
-      h("tbody", {}, rows.map((row) => line(columns, row))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map((row) => line(columns, row)),
+      ),
     ),
   );
 }
@@ -54,7 +66,7 @@ export const facts = (pairs) =>
     "dl",
     { class: "facts" },
     pairs
-      .filter(([, value]) => value !== null && value !== undefined && value !== "")
+      .filter(([, value]) => ![undefined, null, false, ""].includes(value))
       .map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
   );
 
@@ -92,11 +104,15 @@ export function spark(values, width = 96, height = 22) {
   const most = Math.max(...values, 1e-9);
   const step = width / Math.max(59, values.length - 1);
   const from = width - step * (values.length - 1);
-  const points = values.map((value, index) => `${(from + index * step).toFixed(1)},${(height - 1.5 - (value / most) * (height - 4)).toFixed(1)}`);
+  const points = values.map(
+    (value, index) =>
+      `${(from + index * step).toFixed(1)},${(height - 1.5 - (value / most) * (height - 4)).toFixed(1)}`,
+  );
   return svg(
     "svg",
     { class: "spark", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    values.length > 1 && svg("path", { class: "area", d: `M${points.join("L")}L${width},${height}L${from.toFixed(1)},${height}Z` }),
+    values.length > 1 &&
+      svg("path", { class: "area", d: `M${points.join("L")}L${width},${height}L${from.toFixed(1)},${height}Z` }),
     values.length > 1 && svg("path", { class: "stroke", d: `M${points.join("L")}` }),
   );
 }

@@ -19,15 +19,28 @@ const BACK = { STATE_TO_UNDO: ["busy", "current", "to be undone"], STATE_UNDONE:
 /** Draw the steps; tries and times are those of the spans that were recorded. */
 export function sagaSteps(saga, spans) {
   const turned = Boolean(saga.refusal);
-  return h("ol", { class: `steps ${turned ? "turned" : ""}` }, (saga.steps ?? []).map((step) => drawn(step, saga, spans ?? [])));
+  return h(
+    "ol",
+    { class: `steps ${turned ? "turned" : ""}` },
+    (saga.steps ?? []).map((step) => drawn(step, saga, spans ?? [])),
+  );
 }
 
 /** The steps as a row of signs, for lists. */
 export const sagaSigns = (steps = []) =>
-  h("span", { class: "signs" }, steps.map((step) => {
-    const [tone, sign, word] = BACK[step.state] ?? FORWARD[step.state] ?? FORWARD.STATE_TO_DO;
-    return h("span", { class: tone, title: `${plain(step.name)}: ${word}` }, icon(sign), h("span", { class: "unseen" }, `${plain(step.name)}: ${word}. `));
-  }));
+  h(
+    "span",
+    { class: "signs" },
+    steps.map((step) => {
+      const [tone, sign, word] = BACK[step.state] ?? FORWARD[step.state] ?? FORWARD.STATE_TO_DO;
+      return h(
+        "span",
+        { class: tone, title: `${plain(step.name)}: ${word}` },
+        icon(sign),
+        h("span", { class: "unseen" }, `${plain(step.name)}: ${word}. `),
+      );
+    }),
+  );
 
 function drawn(step, saga, spans) {
   const [tone, sign, word] = FORWARD[step.state] ?? FORWARD.STATE_TO_DO;
@@ -38,9 +51,22 @@ function drawn(step, saga, spans) {
     { class: `${tone} ${back ? "back" : ""}`, "data-key": step.name },
     h("span", { class: "sign" }, icon(sign)),
     h("b", {}, plain(step.name)),
-    h("small", {}, [word, ...tried(spans, step.name)].join(", "), failing && h("em", { class: "bad" }, `, failed ${saga.attempts} times`)),
-    back && h("span", { class: `undo ${back[0]}` }, icon(back[1]), h("span", {}, [back[2], ...tried(spans, `undo ${step.name}`)].join(", "))),
-    step.state === "STATE_REFUSED" && saga.refusal && h("span", { class: "undo bad" }, h("span", {}, saga.refusal.reason)),
+    h(
+      "small",
+      {},
+      [word, ...tried(spans, step.name)].join(", "),
+      failing && h("em", { class: "bad" }, `, failed ${saga.attempts} times`),
+    ),
+    back &&
+      h(
+        "span",
+        { class: `undo ${back[0]}` },
+        icon(back[1]),
+        h("span", {}, [back[2], ...tried(spans, `undo ${step.name}`)].join(", ")),
+      ),
+    step.state === "STATE_REFUSED" &&
+      saga.refusal &&
+      h("span", { class: "undo bad" }, h("span", {}, saga.refusal.reason)),
   );
 }
 

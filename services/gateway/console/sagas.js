@@ -9,7 +9,18 @@ import { ago } from "./time.js";
 import { plain } from "./words.js";
 
 const TONES = { running: ["busy", "current"], unwinding: ["warn", "undone"], stuck: ["bad", "fault"] };
-const COLUMNS = [["status"], ["saga"], ["of"], ["about"], ["steps"], ["at"], ["tries", "number"], ["last error"], ["got on"], ["trace"]];
+const COLUMNS = [
+  ["status"],
+  ["saga"],
+  ["of"],
+  ["about"],
+  ["steps"],
+  ["at"],
+  ["tries", "number"],
+  ["last error"],
+  ["got on"],
+  ["trace"],
+];
 
 export const sagas = {
   title: () => "Sagas",
@@ -18,14 +29,23 @@ export const sagas = {
     const asked = thoseWith(await readFleet(get), "mercato.saga.live");
     const answers = await Promise.all(asked.map((name) => perhaps(get(`/v1/services/${name}/sagas`))));
     const silent = asked.filter((_, index) => answers[index] === null);
-    return { sagas: answers.flatMap((answer, index) => (answer?.sagas ?? []).map((one) => ({ ...one, service: asked[index] }))), silent };
+    return {
+      sagas: answers.flatMap((answer, index) =>
+        (answer?.sagas ?? []).map((one) => ({ ...one, service: asked[index] })),
+      ),
+      silent,
+    };
   },
 
   render({ sagas: found, silent }) {
     const stuck = found.filter((one) => one.status === "stuck");
     const rest = found.filter((one) => one.status !== "stuck");
     return [
-      heading("Sagas", badge(stuck.length ? "bad" : "good", stuck.length ? "fault" : "done", `${stuck.length} stuck`), badge("busy", "current", `${rest.length} live`)),
+      heading(
+        "Sagas",
+        badge(stuck.length ? "bad" : "good", stuck.length ? "fault" : "done", `${stuck.length} stuck`),
+        badge("busy", "current", `${rest.length} live`),
+      ),
       silent.length > 0 && nothing(`${silent.join(", ")} cannot be asked now.`),
       found.length ? table("Sagas", COLUMNS, [...stuck, ...rest].map(row)) : nothing("None is under way."),
     ];

@@ -15,12 +15,28 @@ export function spanDetails(span, offset) {
     "aside",
     { class: "span", "aria-label": "Chosen span", "data-key": span.id },
     h("h3", {}, span.name),
-    h("p", {}, service(span.service), h("small", {}, ` ${span.instance ?? ""} ${span.version ?? ""}, ${enumWord(span.kind, "KIND")}`)),
+    h(
+      "p",
+      {},
+      service(span.service),
+      h("small", {}, ` ${span.instance ?? ""} ${span.version ?? ""}, ${enumWord(span.kind, "KIND")}`),
+    ),
     span.failed && h("p", { class: "bad" }, badge("bad", "refused", "failed"), " ", span.statusMessage ?? ""),
-    facts([["took", words(milliseconds(span.duration))], ["after", words(offset)]]),
+    facts([
+      ["took", words(milliseconds(span.duration))],
+      ["after", words(offset)],
+    ]),
     sql && h("pre", { class: "sql", tabindex: "0", "aria-label": "Statement" }, sql),
     (span.events ?? []).map((event) => happening(event, span)),
-    (span.links ?? []).map((link) => h("p", {}, "Has to do with ", h("a", { href: href("traces", link.trace?.split("/")[1], { span: link.spanId }) }, `span ${link.spanId}`), link.trace && [" of ", reference(link.trace)])),
+    (span.links ?? []).map((link) =>
+      h(
+        "p",
+        {},
+        "Has to do with ",
+        h("a", { href: href("traces", link.trace?.split("/")[1], { span: link.spanId }) }, `span ${link.spanId}`),
+        link.trace && [" of ", reference(link.trace)],
+      ),
+    ),
     facts(Object.entries(rest).toSorted(([a], [b]) => (a < b ? -1 : 1))),
   );
 }
@@ -30,5 +46,9 @@ const happening = (event, span) =>
     "section",
     { class: "happening" },
     h("h4", {}, event.name, h("small", {}, ` +${words(Math.max(0, between(span.startTime, event.time)))}`)),
-    Object.entries(event.attributes ?? {}).map(([name, value]) => (name.endsWith("stacktrace") ? h("pre", { tabindex: "0", "aria-label": "Stack trace" }, value) : h("p", {}, h("small", {}, `${name} `), value))),
+    Object.entries(event.attributes ?? {}).map(([name, value]) =>
+      name.endsWith("stacktrace")
+        ? h("pre", { tabindex: "0", "aria-label": "Stack trace" }, value)
+        : h("p", {}, h("small", {}, `${name} `), value),
+    ),
   );

@@ -9,11 +9,20 @@ import { milliseconds, nanoseconds } from "./time.js";
 export function rows(spans, closed = new Set()) {
   const ids = new Set(spans.map((span) => span.id));
   const below = Map.groupBy(spans, (span) => (ids.has(span.parentId) ? span.parentId : ""));
-  const begin = spans.reduce((first, span) => (first === null || nanoseconds(span.startTime) < first ? nanoseconds(span.startTime) : first), null);
+  const begin = spans.reduce(
+    (first, span) => (first === null || nanoseconds(span.startTime) < first ? nanoseconds(span.startTime) : first),
+    null,
+  );
   const found = [];
   const add = (span, depth) => {
     const children = (below.get(span.id) ?? []).toSorted(byStart);
-    found.push({ span, depth, children: children.length, offset: Number(nanoseconds(span.startTime) - begin) / 1e6, length: milliseconds(span.duration) });
+    found.push({
+      span,
+      depth,
+      children: children.length,
+      offset: Number(nanoseconds(span.startTime) - begin) / 1e6,
+      length: milliseconds(span.duration),
+    });
     if (!closed.has(span.id)) children.forEach((child) => add(child, depth + 1));
   };
   (below.get("") ?? []).toSorted(byStart).forEach((span) => add(span, 0));

@@ -37,13 +37,21 @@ export const order = {
 
 /** Whether nothing more is to be expected of an order. */
 function isSettled(it) {
-  return Boolean(it?.finalTime) && it.state !== "STATE_CANCELLING" && Date.now() - Date.parse(it.finalTime) > SETTLING_MS;
+  return (
+    Boolean(it?.finalTime) && it.state !== "STATE_CANCELLING" && Date.now() - Date.parse(it.finalTime) > SETTLING_MS
+  );
 }
 
 function head(it) {
   return [
     heading(h("span", {}, "Order ", h("span", { class: "id" }, id(it.name))), orderState(it.state)),
-    it.refusal && h("p", { class: "refusal" }, h("b", {}, it.refusal.reason), ` at ${it.refusal.step.replaceAll("_", " ") || "the buyer’s wish"}: ${it.refusal.message}`),
+    it.refusal &&
+      h(
+        "p",
+        { class: "refusal" },
+        h("b", {}, it.refusal.reason),
+        ` at ${it.refusal.step.replaceAll("_", " ") || "the buyer’s wish"}: ${it.refusal.message}`,
+      ),
     h(
       "div",
       { class: "head" },
@@ -56,29 +64,49 @@ function head(it) {
         ["placed", `${moment(it.placeTime)} UTC`],
         ["took", it.finalTime && lasting(between(it.placeTime, it.finalTime))],
         ["version", it.etag],
-      ].filter(([, value]) => value)),
+      ]),
     ),
   ];
 }
 
 function sagaState({ status, attempts, error }) {
-  const tones = { done: ["good", "done"], undone: ["warn", "undone"], running: ["busy", "current"], unwinding: ["warn", "undone"], stuck: ["bad", "fault"] };
+  const tones = {
+    done: ["good", "done"],
+    undone: ["warn", "undone"],
+    running: ["busy", "current"],
+    unwinding: ["warn", "undone"],
+    stuck: ["bad", "fault"],
+  };
   const [tone, sign] = tones[status] ?? ["quiet", "unknown"];
-  return [error && h("small", { class: "bad" }, `${count(attempts ?? 0, "failed try").replace("trys", "tries")}: ${error}`), badge(tone, sign, status)];
+  return [
+    error && h("small", { class: "bad" }, `${count(attempts ?? 0, "failed try").replace("trys", "tries")}: ${error}`),
+    badge(tone, sign, status),
+  ];
 }
 
 function goods({ lines = [], charges = [], total }) {
   const columns = [["what"], ["pieces", "number"], ["each", "number"], ["together", "number"]];
   const rows = [
     ...lines.map((line) => [
-      [h("span", { class: "id" }, id(line.product)), line.returnedQuantity && h("small", {}, ` ${line.returnedQuantity} brought back`)],
-      grouped(line.quantity), money(line.unitPrice), money(times(line.unitPrice, line.quantity ?? 0)),
+      [
+        h("span", { class: "id" }, id(line.product)),
+        line.returnedQuantity && h("small", {}, ` ${line.returnedQuantity} brought back`),
+      ],
+      grouped(line.quantity),
+      money(line.unitPrice),
+      money(times(line.unitPrice, line.quantity ?? 0)),
     ]),
     ...charges.map((charge) => [
       [enumWord(charge.kind, "KIND"), h("small", {}, ` ${charge.description ?? ""}`)],
-      grouped(charge.quantity), money(charge.unitPrice), money(times(charge.unitPrice, charge.quantity ?? 0)),
+      grouped(charge.quantity),
+      money(charge.unitPrice),
+      money(times(charge.unitPrice, charge.quantity ?? 0)),
     ]),
     [h("b", {}, "total"), "", "", h("b", {}, money(total))],
   ];
-  return h("div", { class: "goods" }, section("Goods", h("small", {}, count(lines.length, "line")), table("Goods", columns, rows)));
+  return h(
+    "div",
+    { class: "goods" },
+    section("Goods", h("small", {}, count(lines.length, "line")), table("Goods", columns, rows)),
+  );
 }

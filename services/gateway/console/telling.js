@@ -23,7 +23,8 @@ export async function readStory({ get, place, before }) {
   const found = traces && (traces.traces ?? []).toReversed();
   const told = events.every((list) => list === null) ? null : events.flatMap((list) => list ?? []).sort(byTime);
   const began = (kind) => told?.some((event) => event.subject === `${kind}/${id}`) ?? order.state === "STATE_CONFIRMED";
-  const part = (kind, field) => (began(kind) ? perhaps(get(`/v1/${kind}/${id}`)).then((answer) => answer?.[field]) : null);
+  const part = (kind, field) =>
+    began(kind) ? perhaps(get(`/v1/${kind}/${id}`)).then((answer) => answer?.[field]) : null;
   const [trace, handled, reservation, payment, shipment, entries] = await Promise.all([
     readTrace(get, chosenTrace(found, place), before?.trace),
     readHandled(get, consumers, told),
@@ -33,7 +34,13 @@ export async function readStory({ get, place, before }) {
     began("payments") ? perhaps(get("/v1/ledger/entries", { subject: `payments/${id}` })) : null,
   ]);
   return {
-    order, trace, handled, consumers, reservation, payment, shipment,
+    order,
+    trace,
+    handled,
+    consumers,
+    reservation,
+    payment,
+    shipment,
     traces: found,
     sagas: sagas && (sagas.sagas ?? []),
     events: told,
@@ -58,7 +65,9 @@ async function readHandled(get, consumers, events) {
   const ids = (events ?? []).map((event) => event.id);
   const handled = new Map();
   if (!ids.length) return handled;
-  const answers = await Promise.all(consumers.map((service) => perhaps(get(`/v1/services/${service}/handledEvents`, { ids }))));
+  const answers = await Promise.all(
+    consumers.map((service) => perhaps(get(`/v1/services/${service}/handledEvents`, { ids }))),
+  );
   answers.forEach((answer, index) => {
     for (const { id, handleTime } of answer?.events ?? []) {
       handled.set(id, [...(handled.get(id) ?? []), { service: consumers[index], time: handleTime }]);

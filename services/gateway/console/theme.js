@@ -16,5 +16,9 @@ export function themeButton(redraw) {
     localStorage.setItem(KEPT, other);
     redraw();
   };
-  return h("button", { class: "quiet", type: "button", "aria-label": `Show in ${other}`, onclick: choose }, icon(other === "dark" ? "moon" : "sun"));
+  return h(
+    "button",
+    { class: "quiet", type: "button", "aria-label": `Show in ${other}`, onclick: choose },
+    icon(other === "dark" ? "moon" : "sun"),
+  );
 }

@@ -9,8 +9,24 @@ import { href, refine } from "./router.js";
 import { clock, milliseconds, lasting } from "./time.js";
 import { enumWord, method } from "./words.js";
 
-const COLUMNS = [["began (UTC)"], ["what"], ["took", "number"], ["", "share"], ["spans", "number"], ["errors", "number"], ["about"], ["kept"], ["services"]];
-const DURATIONS = [["", "any"], ["0.050s", "50 ms"], ["0.250s", "250 ms"], ["1s", "1 s"], ["5s", "5 s"]];
+const COLUMNS = [
+  ["began (UTC)"],
+  ["what"],
+  ["took", "number"],
+  ["", "share"],
+  ["spans", "number"],
+  ["errors", "number"],
+  ["about"],
+  ["kept"],
+  ["services"],
+];
+const DURATIONS = [
+  ["", "any"],
+  ["0.050s", "50 ms"],
+  ["0.250s", "250 ms"],
+  ["1s", "1 s"],
+  ["5s", "5 s"],
+];
 
 export const traces = {
   title: () => "Traces",
@@ -31,11 +47,24 @@ export const traces = {
     return [
       heading(
         "Traces",
-        choice("kept for", place.query.keep, [["", "any reason"], ...Object.keys(KEEPS).map((keep) => [keep, enumWord(keep, "KEEP")])], (keep) => refine(place, { keep })),
-        choice("service", place.query.service, [["", "all"], ...known.map((name) => [name, name])], (name) => refine(place, { service: name })),
+        choice(
+          "kept for",
+          place.query.keep,
+          [["", "any reason"], ...Object.keys(KEEPS).map((keep) => [keep, enumWord(keep, "KEEP")])],
+          (keep) => refine(place, { keep }),
+        ),
+        choice("service", place.query.service, [["", "all"], ...known.map((name) => [name, name])], (name) =>
+          refine(place, { service: name }),
+        ),
         choice("at least", place.query.min_duration, DURATIONS, (min_duration) => refine(place, { min_duration })),
       ),
-      found.length ? table("Traces", COLUMNS, found.map((one) => row(one, longest))) : nothing("No trace is like that."),
+      found.length
+        ? table(
+            "Traces",
+            COLUMNS,
+            found.map((one) => row(one, longest)),
+          )
+        : nothing("No trace is like that."),
       intakeLine(intake),
     ];
   },
@@ -58,7 +87,11 @@ function row(one, longest) {
       one.errorCount ? h("b", { class: "bad" }, one.errorCount) : "0",
       subject(one.subjects ?? []),
       keepBadge(one.keep),
-      h("span", { class: "services" }, all.map((name) => service(name))),
+      h(
+        "span",
+        { class: "services" },
+        all.map((name) => service(name)),
+      ),
     ],
   };
 }

@@ -16,7 +16,8 @@ const KINDS = { KIND_CLIENT: "call", KIND_PRODUCER: "event", KIND_CONSUMER: "eve
 export function waterfall(trace, tell) {
   const { state, place } = tell;
   const spans = trace.spans ?? [];
-  if (state.trace !== trace.name) Object.assign(state, { trace: trace.name, closed: new Set(), span: place.query.span });
+  if (state.trace !== trace.name)
+    Object.assign(state, { trace: trace.name, closed: new Set(), span: place.query.span });
   if (spans.length > MANY && !state.closed.size) closeStatements(spans, state.closed);
   const all = rows(spans, state.closed);
   const length = extent(rows(spans));
@@ -28,8 +29,18 @@ export function waterfall(trace, tell) {
     h(
       "div",
       { class: "waterfall" },
-      h("div", { class: "axis", "aria-hidden": "true" }, ticks(length, tell.width < 700 ? 3 : 6).filter((ms) => ms < LAST_TICK * length).map((ms) => tick(ms, length))),
-      h("div", { role: "tree", "aria-label": "Spans" }, all.map((row) => line(row, length, row === chosen, tell))),
+      h(
+        "div",
+        { class: "axis", "aria-hidden": "true" },
+        ticks(length, tell.width < 700 ? 3 : 6)
+          .filter((ms) => ms < LAST_TICK * length)
+          .map((ms) => tick(ms, length)),
+      ),
+      h(
+        "div",
+        { role: "tree", "aria-label": "Spans" },
+        all.map((row) => line(row, length, row === chosen, tell)),
+      ),
     ),
     spanDetails(chosen.span, chosen.offset),
   );
@@ -66,7 +77,11 @@ function line(row, length, chosen, tell) {
       "span",
       { class: "label" },
       children
-        ? h("span", { class: `twist ${open ? "open" : ""}`, "aria-hidden": "true", onclick: () => toggle(span.id, tell) }, icon("caret"))
+        ? h(
+            "span",
+            { class: `twist ${open ? "open" : ""}`, "aria-hidden": "true", onclick: () => toggle(span.id, tell) },
+            icon("caret"),
+          )
         : h("span", { class: "twist" }),
       h("i", { class: "swatch" }),
       h("span", { class: "who" }, span.service),
@@ -74,11 +89,17 @@ function line(row, length, chosen, tell) {
       h("span", { class: "name", title: span.name }, title(span)),
       span.failed && h("span", { class: "bad" }, icon("refused"), h("span", { class: "unseen" }, "failed")),
     ),
-    h("span", { class: `track ${side}`, style: { "--at": String(at), "--part": String(part) } }, h("i", { class: "bar" }), h("small", {}, words(ms))),
+    h(
+      "span",
+      { class: `track ${side}`, style: { "--at": String(at), "--part": String(part) } },
+      h("i", { class: "bar" }),
+      h("small", {}, words(ms)),
+    ),
   );
 }
 
-const title = (span) => (span.attributes?.["rpc.system.name"] ? method(span.name) : span.name.replace(/ mercato\.[\w.]*\./, " "));
+const title = (span) =>
+  span.attributes?.["rpc.system.name"] ? method(span.name) : span.name.replace(/ mercato\.[\w.]*\./, " ");
 
 function choose(id, { state, redraw }) {
   if (state.span === id) return;

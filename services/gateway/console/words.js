@@ -4,7 +4,14 @@
 export const count = (number, noun) => `${number} ${noun}${Number(number) === 1 ? "" : "s"}`;
 
 /** Return how many a second: one decimal below ten. */
-export const rate = (number = 0) => (number === 0 ? "0" : number < 0.05 ? "<0.1" : number < 9.95 ? number.toFixed(1) : Math.round(number).toLocaleString("en"));
+export const rate = (number = 0) =>
+  number === 0
+    ? "0"
+    : number < 0.05
+      ? "<0.1"
+      : number < 9.95
+        ? number.toFixed(1)
+        : Math.round(number).toLocaleString("en");
 
 /** Return an enum's value in words: `STATE_PLACED` of prefix `STATE` is `placed`. */
 export const enumWord = (value = "", prefix = "STATE") =>
