@@ -10,8 +10,8 @@ const SWEEPS = 6;
 
 /**
  * Lay out. `nodes`: `[{ name, height }]`; `links`: `[{ key, from, to }]`; `width` in pixels.
- * Returns `{ width, height, columns, nodes: Map(name, { x, y, height }), wires: Map(key, { path, y }) }`; a wire's `y` is where it
- * comes in, from the top of its node. Where all does not fit, the width returned is more than the one asked for.
+ * Returns `{ width, height, columns, nodes: Map(name, { x, y, height }), wires: Map(key, { path, y }) }`; a wire's `y` is
+ * where it comes in, from the top of its node. Where all does not fit, the width is more than the one asked for.
  */
 export function layout(nodes, links, width) {
   const rank = ranks(nodes, links);

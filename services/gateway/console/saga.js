@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { milliseconds, lasting } from "./time.js";
-import { plain } from "./words.js";
+import { count, plain } from "./words.js";
 
 const FORWARD = {
   STATE_TO_DO: ["quiet", "waiting", "to do"],
@@ -55,7 +55,7 @@ function drawn(step, saga, spans) {
       "small",
       {},
       [word, ...tried(spans, step.name)].join(", "),
-      failing && h("em", { class: "bad" }, `, failed ${saga.attempts} times`),
+      failing && h("em", { class: "bad" }, `, failed ${count(saga.attempts, "time")}`),
     ),
     back &&
       h(

@@ -9,7 +9,7 @@ import { outcomes } from "./outcomes.js";
 import { sagaSteps } from "./saga.js";
 import { readStory } from "./telling.js";
 import { between, moment, lasting } from "./time.js";
-import { brief, count, enumWord, grouped, id } from "./words.js";
+import { brief, count, enumWord, grouped, id, plain } from "./words.js";
 import { traceSection } from "./trace.js";
 
 const LIVE_MS = 1000;
@@ -50,7 +50,7 @@ function head(it) {
         "p",
         { class: "refusal" },
         h("b", {}, it.refusal.reason),
-        ` at ${it.refusal.step.replaceAll("_", " ") || "the buyer’s wish"}: ${it.refusal.message}`,
+        ` at ${plain(it.refusal.step) || "the buyer’s wish"}: ${it.refusal.message}`,
       ),
     h(
       "div",
@@ -79,7 +79,7 @@ function sagaState({ status, attempts, error }) {
   };
   const [tone, sign] = tones[status] ?? ["quiet", "unknown"];
   return [
-    error && h("small", { class: "bad" }, `${count(attempts ?? 0, "failed try").replace("trys", "tries")}: ${error}`),
+    error && h("small", { class: "bad" }, `failed ${count(attempts ?? 0, "time")}: ${error}`),
     badge(tone, sign, status),
   ];
 }
