@@ -32,6 +32,7 @@ from chassis.readiness import DatabaseLook, Readiness, bus_look
 from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
 from chassis.resilience.channel import ResilientChannel
+from chassis.resilience.metrics import shown
 from chassis.saga import Saga
 from chassis.sagas import Sagas
 from chassis.server import MAX_REQUEST_BYTES, Server
@@ -39,7 +40,7 @@ from chassis.settings import Settings
 from chassis.tasks import Work, cancel, endless
 from chassis.telemetry.export import Exporter
 from chassis.telemetry.instance import Telemetry
-from chassis.telemetry.waiting import Waiting
+from chassis.waiting import Waiting
 
 Stub = TypeVar("Stub")
 START_TIMEOUT_S = 30.0
@@ -63,7 +64,7 @@ class App:
         self.telemetry = (telemetry or Telemetry(settings)).tell()
         self.clock: Clock = clock or SystemClock()
         self.readiness = Readiness(self.clock)
-        self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
+        self.resilience = shown(Resilience(settings.retry_budget, settings.max_concurrent_calls))
         self.database: Database
         self.bus: Bus
         self.outbox: Outbox

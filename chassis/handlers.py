@@ -184,6 +184,8 @@ class _Method:
             validate(request)
             if 0 in data:  # seldom: only then is it worth a look at every text
                 refuse_nul(request)
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("request", extra={"method": self.path, "request": request})
         return request
 
     async def _parse_stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:

@@ -9,7 +9,6 @@ from typing import Any
 from chassis.resilience.breaker import CircuitBreaker, State
 from chassis.resilience.bulkhead import Bulkhead
 from chassis.resilience.hedging import Hedging
-from chassis.resilience.metrics import show
 from chassis.resilience.retries import Retries
 from chassis.resilience.retry_budget import RetryBudget
 
@@ -20,8 +19,8 @@ class Callee:
     def __init__(self, name: str, most_in_flight: int, retry_share: float, clock: Callable[[], float]) -> None:
         self.name = name
         self.clock = clock
-        self.bulkhead: Bulkhead = Bulkhead(name, most_in_flight)
-        self.budget: RetryBudget = RetryBudget(retry_share, clock=clock)
+        self.bulkhead = Bulkhead(name, most_in_flight)
+        self.budget = RetryBudget(retry_share, clock=clock)
         self.retries = Retries(self.budget)
         self.breakers: dict[str, CircuitBreaker] = {}
         """By method, of those that were called."""
@@ -55,7 +54,6 @@ class Resilience:
         self._most_in_flight = max(max_concurrent_calls // 2, 1)
         self._clock = clock
         self._callees: dict[str, Callee] = {}
-        show(self)
 
     def callee(self, name: str) -> Callee:
         """Return a service that is to be called, always the same for a name."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from chassis.resilience.breaker import State
+from chassis.resilience.callee import Callee, Resilience
 from chassis.telemetry.metrics import Measured, measure
-
-if TYPE_CHECKING:
-    from chassis.resilience.callee import Callee, Resilience
 
 BREAKER_STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
@@ -19,9 +16,10 @@ _Values = Iterator[tuple[Sequence[str], float]]
 _instances: WeakSet[Resilience] = WeakSet()
 
 
-def show(resilience: Resilience) -> None:
-    """Show the resilience of an instance for as long as it lives."""
+def shown(resilience: Resilience) -> Resilience:
+    """Show the resilience of an instance for as long as it lives; returns it."""
     _instances.add(resilience)
+    return resilience
 
 
 def _callees() -> dict[str, list[Callee]]:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from operator import methodcaller
+from time import time_ns
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -93,6 +94,7 @@ class Exporter:
         self.spans: Queue[ReadableSpan] = Queue("spans", MOST_SPANS)
         self.logs: Queue[Mapping[str, Any]] = Queue("logs", MOST_LOGS)
         self._channel = channel
+        self._began_ns = time_ns()
         self._resource = resource
         unsampled = Trace.start().traceparent  # else the receiver would record that it receives
         self._metadata = (*headers.items(), ("traceparent", unsampled))
@@ -110,7 +112,7 @@ class Exporter:
             turn += 1
             await self.flush()
             if turn % rounds == 0:
-                await self._send(self._export_metrics, otlp.metrics(self._resource))
+                await self._send(self._export_metrics, otlp.metrics(self._resource, self._began_ns))
 
     async def flush(self) -> None:
         """Send the spans and logs that wait, as long as they are taken."""

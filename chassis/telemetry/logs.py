@@ -22,6 +22,8 @@ from chassis.telemetry.instance import Telemetry, current_telemetry
 from chassis.telemetry.redaction import redact
 from chassis.telemetry.trace import Trace
 
+OURS = "/mercato."
+"""How the paths of methods begin that are worth a line a call; others are health, telemetry, discovery."""
 FLUSH_S = 0.1
 FLUSH_LINES = 200
 
@@ -44,7 +46,7 @@ class JsonLines(logging.Handler):
         """Take one record; one that cannot be written is told to standard error, never to who logged it."""
         try:
             line, telemetry = self._line(record), current_telemetry()
-            self.take(orjson.dumps(line, default=_plain, option=orjson.OPT_UTC_Z))
+            self.take(orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z))
             if telemetry:
                 telemetry.log(line)
         except Exception:
@@ -78,7 +80,7 @@ class JsonLines(logging.Handler):
         }
         if call is not None:
             line |= {"trace": call.trace.trace_id, "span": call.trace.span_id, "caller": call.caller}
-        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        line |= {key: _told(value) for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = logging.Formatter().formatException(record.exc_info)
         return line
@@ -99,7 +101,7 @@ class CallLog:
         self._method = method
         self._log = logging.getLogger("mercato.calls")
         self._sink = next((handler for handler in logging.getLogger().handlers if isinstance(handler, JsonLines)), None)
-        self._level = logging.INFO if method.startswith("/mercato.") else logging.DEBUG
+        self._level = logging.INFO if method.startswith(OURS) else logging.DEBUG
         self._telemetry = current_telemetry()
         instance = self._telemetry.fields if self._telemetry else self._sink.instance if self._sink else {}
         level = logging.getLevelName(self._level)
@@ -149,12 +151,13 @@ def configure_logs(settings: Settings) -> None:
     """Send all logs of this process to JSON lines."""
     logging.basicConfig(level=settings.log_level, handlers=[JsonLines(settings)], force=True)
     logging.getLogger("nats").setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython").setLevel(logging.INFO)  # at DEBUG it tells of every turn of the event loop
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 
-def _plain(value: object) -> object:
-    """Return what JSON has no form for in one it has; what a message holds that is sensitive is left out."""
-    return redact(value) if isinstance(value, Message) else str(value)
+def _told(value: object) -> object:
+    """Return a value as it is told: a message without what is sensitive."""
+    return redact(value) if isinstance(value, Message) else value
 
 
 def _ms(duration_s: float) -> float:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import grpc
+import orjson
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -74,9 +75,9 @@ def logs(lines: Sequence[Mapping[str, Any]]) -> ExportLogsServiceRequest:
     )
 
 
-def metrics(resource: Mapping[str, str]) -> ExportMetricsServiceRequest:
-    """Return what exports all metrics of this process as they stand."""
-    found = [_metric(known, family) for known, family in declared()]
+def metrics(resource: Mapping[str, str], began_ns: int) -> ExportMetricsServiceRequest:
+    """Return what exports all metrics of this process, which began to count then, as they stand."""
+    found = [_metric(known, family, began_ns) for known, family in declared()]
     of_scope = pb.ScopeMetrics(scope=SCOPE, metrics=found)
     return ExportMetricsServiceRequest(
         resource_metrics=[pb.ResourceMetrics(resource=_resource(resource), scope_metrics=[of_scope])]
@@ -129,29 +130,32 @@ def _record(line: Mapping[str, Any]) -> LogRecord:
     )
 
 
-def _metric(known: Declared, family: Metric) -> pb.Metric:
+def _metric(known: Declared, family: Metric, began_ns: int) -> pb.Metric:
     metric = pb.Metric(name=known.name, unit=known.unit, description=family.documentation)
     if family.type == "histogram":
         metric.histogram.aggregation_temporality = _CUMULATIVE
-        metric.histogram.data_points.extend(_histograms(known, family.samples))
+        metric.histogram.data_points.extend(_histograms(known, family.samples, began_ns))
     elif family.type == "counter":
         metric.sum.aggregation_temporality = _CUMULATIVE
         metric.sum.is_monotonic = True
-        metric.sum.data_points.extend(_numbers(known, family.samples))
+        metric.sum.data_points.extend(_numbers(known, family.samples, began_ns))
     else:
-        metric.gauge.data_points.extend(_numbers(known, family.samples))
+        metric.gauge.data_points.extend(_numbers(known, family.samples, began_ns))
     return metric
 
 
-def _numbers(known: Declared, samples: Sequence[Sample]) -> Iterator[pb.NumberDataPoint]:
+def _numbers(known: Declared, samples: Sequence[Sample], began_ns: int) -> Iterator[pb.NumberDataPoint]:
     now = _now()
     for sample in samples:
         yield pb.NumberDataPoint(
-            time_unix_nano=now, as_double=sample.value, attributes=_attributes(known, sample.labels)
+            start_time_unix_nano=began_ns,
+            time_unix_nano=now,
+            as_double=sample.value,
+            attributes=_attributes(known, sample.labels),
         )
 
 
-def _histograms(known: Declared, samples: Sequence[Sample]) -> Iterator[pb.HistogramDataPoint]:
+def _histograms(known: Declared, samples: Sequence[Sample], began_ns: int) -> Iterator[pb.HistogramDataPoint]:
     """Yield a point for each set of labels; its samples come together: buckets up to each bound, count, sum."""
     now, bounds, upto, exemplars, count = _now(), list[float](), list[int](), list[pb.Exemplar](), 0
     for sample in samples:
@@ -164,6 +168,7 @@ def _histograms(known: Declared, samples: Sequence[Sample]) -> Iterator[pb.Histo
             count = int(sample.value)
         elif sample.name.endswith("_sum"):
             yield pb.HistogramDataPoint(
+                start_time_unix_nano=began_ns,
                 time_unix_nano=now,
                 attributes=_attributes(known, sample.labels),
                 explicit_bounds=bounds[:-1],  # the last is infinite
@@ -196,6 +201,8 @@ def _attribute(key: str, value: Any) -> KeyValue:
             return KeyValue(key=key, value=AnyValue(int_value=value))
         case float():
             return KeyValue(key=key, value=AnyValue(double_value=value))
+        case dict() | list():
+            return KeyValue(key=key, value=AnyValue(string_value=orjson.dumps(value, default=str).decode()))
     return KeyValue(key=key, value=AnyValue(string_value=str(value)))
 
 

@@ -41,6 +41,11 @@ def summary(sql: str) -> str:
     found = dict.fromkeys(
         f"{next(filter(None, match.groups()[:4]), 'SELECT').upper()} {match[5]}"
         for match in _PART.finditer(sql)
-        if match[5] not in named
+        if match[5] not in named and not (match[0].upper().startswith(("FROM", "SELECT")) and _is_called(sql, match))
     )
     return " ".join(found) or sql.split(maxsplit=1)[0].upper()
+
+
+def _is_called(sql: str, match: re.Match[str]) -> bool:
+    """Whether what is read from is a function, and no table."""
+    return sql[match.end() :].startswith("(")

@@ -16,6 +16,7 @@ from chassis.instance import INSTANCE, Instance
 from chassis.readiness import Readiness
 from chassis.registration import Registration
 from chassis.resilience.callee import Resilience
+from chassis.resilience.metrics import shown
 from chassis.server import Server
 from chassis.settings import Settings
 from chassis.tasks import cancel, endless
@@ -44,7 +45,7 @@ class Gateway:
         self._contract = contract
         self._telemetry = (telemetry or Telemetry(settings)).tell()
         self._stack = AsyncExitStack()
-        self.resilience = Resilience(settings.retry_budget, settings.max_concurrent_calls)
+        self.resilience = shown(Resilience(settings.retry_budget, settings.max_concurrent_calls))
         self.http_port = 0
         self.grpc_port = 0
 

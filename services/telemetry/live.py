@@ -19,6 +19,8 @@ GONE_S = 15.0
 """An instance that was not heard of for so long is gone."""
 MOST_SERIES = 20_000
 """Of all instances together."""
+TOGETHER_S = 10.0
+"""An instance that began so long before us at most began with us: nobody counted before."""
 NEW_S = 1.0
 """An instance may send its first readings in parts, which are this far apart at most."""
 
@@ -164,7 +166,7 @@ class Live:
         """Begin a series where it was zero for sure: its instance did not tell of it before, or began after we did."""
         if not is_new:
             series.begin(instance.heard_s, from_zero=True)
-        elif (start_s := reading.start_ns / 1e9) > self._started_s:
+        elif (start_s := reading.start_ns / 1e9) > self._started_s - TOGETHER_S:
             series.begin(min(start_s, now_s), from_zero=True)
             instance.times_s[0] = instance.recorded_s = min(instance.times_s[0], start_s)
         else:

@@ -1,4 +1,7 @@
-"""How well objectives are met: calls counted by the minute, and what is left of the budgets."""
+"""How well objectives are met: calls counted by the minute as their callers see them, and what is left of the budgets.
+
+A service that is dead counts nothing itself; those who call it do. The alerts are made of the same metric.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from services.telemetry.intake import Signal
 from services.telemetry.live import Growth, Series
 from services.telemetry.points import Kind
 from services.telemetry.rates import is_fault
-from services.telemetry.traffic import METHOD, SERVED, STATUS
+from services.telemetry.traffic import CALLED, METHOD, STATUS
 
 WINDOWS = tuple(timedelta(**of) for of in ({"days": 30}, {"minutes": 5}, {"hours": 1}, {"hours": 6}, {"days": 3}))
 """Over how long an objective is to be met, and over how long it is seen how fast its budget is spent."""
@@ -59,7 +62,7 @@ class Objectives:
         """Count the calls that a series grew by, if it is one of calls."""
         told = dict(series.attributes)
         objective = self._objectives.get(told.get(METHOD, ""))
-        if series.metric != SERVED or series.kind is not Kind.HISTOGRAM or objective is None:
+        if series.metric != CALLED or series.kind is not Kind.HISTOGRAM or objective is None:
             return
         if len(self._waiting) >= MOST_COUNTS:
             self._signal.drop("full", 1)

@@ -15,7 +15,8 @@ from services.telemetry.live import GONE_S, Instance, Series
 from services.telemetry.points import Kind
 from services.telemetry.rates import Tally, by_bound
 
-SERVED, METHOD, STATUS = "rpc.server.call.duration", "rpc.method", "rpc.response.status_code"
+SERVED, CALLED = "rpc.server.call.duration", "rpc.client.call.duration"
+METHOD, STATUS = "rpc.method", "rpc.response.status_code"
 CALLER, CALLEE, GROUP = "mercato.caller", "mercato.callee", "messaging.consumer.group.name"
 
 
@@ -70,7 +71,7 @@ class _Found:
         self._pending: defaultdict[str, float] = defaultdict(float)
         self._lag_s: defaultdict[str, float] = defaultdict(float)
         self._takers = {
-            ("rpc.client.call.duration", Kind.HISTOGRAM): self._call,
+            (CALLED, Kind.HISTOGRAM): self._call,
             (SERVED, Kind.HISTOGRAM): self._serve,
             ("http.server.request.duration", Kind.HISTOGRAM): self._serve_http,
             ("mercato.client.retries", Kind.COUNTER): self._retry,

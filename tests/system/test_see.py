@@ -18,7 +18,14 @@ from fleet.client import Shop, call, connect
 from fleet.health import SERVING
 from fleet.plan import FRONT, Plan
 from fleet.readiness import children
+from loadtest import lines
+from loadtest.books import read_books
+from loadtest.commands import DEMO_DAY, REAL_TRADE
+from loadtest.plan import Options, plan
+from loadtest.reconcile import reconcile
+from loadtest.replay import Replay
 from tests.stage import eventually
+from tests.system.load import load
 from tests.system.test_mesh import mercato
 from tests.system.test_promises import new_customer, new_product, order_of
 
@@ -164,3 +171,27 @@ async def test_why_an_instance_takes_no_calls_is_shown_and_that_it_takes_them_ag
             if process.is_running():
                 process.send_signal(signal.SIGCONT)
     await says(SERVING)
+
+
+async def test_nobody_notices_that_telemetry_hangs_or_is_gone(fleet: Plan) -> None:
+    """A day is traded as ever, while what is told about it piles up and is dropped."""
+    members = {child["name"]: child["pid"] for child in children(fleet)}
+    telemetry = psutil.Process(members["telemetry/1"])
+    others = [psutil.Process(pid) for name, pid in members.items() if "/" in name and name != "telemetry/1"]
+    made = plan(lines.read(REAL_TRADE, DEMO_DAY.date()), Options(DEMO_DAY.date(), 0, 0))
+    async with connect(fleet.slot(f"{FRONT}/1").address) as shop, load(fleet.slot(f"{FRONT}/1").address, 50) as sent:
+        telemetry.suspend()
+        before = sum(process.memory_info().rss for process in others)
+        result = await Replay(made, shop, concurrency=16).run()
+        grown = sum(process.memory_info().rss for process in others) - before
+        telemetry.kill()
+        report = reconcile(made, result, await read_books(shop, made))
+    assert report.is_clean, report
+    assert sent.failures == []
+    assert grown < len(others) * 32 * 2**20, "the queues have an end"
+
+    async def back() -> bool:
+        shown = {child["name"]: child for child in children(fleet)}["telemetry/1"]
+        return shown["pid"] not in (None, telemetry.pid)
+
+    await eventually(back)

@@ -142,7 +142,7 @@ async def test_while_the_database_is_away_nothing_is_lost_within_the_bound(stage
         for trace_id in meanwhile:
             assert not (await telemetry.send("orders", span(trace_id))).HasField("partial_success")
         await telemetry.logs(logs_of("orders", record("meanwhile")))
-        batch = spans_of("orders", *(span(new_trace_id()) for _ in range(5000)))
+        batch = spans_of("orders", *(span(trace_id) for trace_id in [new_trace_id()] * 5000))
         too_many = [await telemetry.spans(batch) for _ in range(4)]
         assert sum(answer.partial_success.rejected_spans for answer in too_many) == 3, "the bound is 20000"
         assert "3 for which there is no room" in too_many[-1].partial_success.error_message

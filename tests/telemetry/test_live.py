@@ -28,7 +28,7 @@ class Told:
 
     def __init__(self) -> None:
         self.growths: list[Growth] = []
-        self.live = Live(0.0, lambda series, growth, now_s: self.growths.append(growth))
+        self.live = Live(50.0, lambda series, growth, now_s: self.growths.append(growth))
 
     def take(self, now_s: float, *readings: Reading) -> int:
         return self.live.take(ORDERS, list(readings), now_s)
@@ -71,6 +71,9 @@ def test_what_began_after_we_did_counts_from_its_beginning(told: Told) -> None:
     assert told.values == [7]
     [instance] = told.live.heard(100)
     assert instance.begin_of(10) == 90
+    told.live.take(Sender("other", "other/1", "v1"), [calls(5, 100, start_s=41)], 100)
+    told.live.take(Sender("elder", "elder/1", "v1"), [calls(5, 100, start_s=39)], 100)
+    assert told.values == [7, 5], "or with us"
 
 
 def test_a_process_that_begins_anew_counts_from_zero(told: Told) -> None:

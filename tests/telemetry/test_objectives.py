@@ -12,7 +12,7 @@ from chassis.policy import Objective
 from services.telemetry.contract import objectives_by_method
 from services.telemetry.objectives import Counts, slower, statuses
 from tests.stage import Stage, eventually
-from tests.telemetry.support import SERVED, Telemetry, histogram, metrics_of
+from tests.telemetry.support import CALLS, Telemetry, histogram, metrics_of
 
 GET = "mercato.shipping.v1.ShippingService/GetShipment"
 WATCH = "mercato.orders.v1.OrderService/WatchOrder"
@@ -40,11 +40,11 @@ async def test_calls_count_where_they_are_served_with_what_went_wrong(stage: Sta
         await telemetry.metrics(
             metrics_of(
                 "shipping/1",
-                histogram(SERVED, nothing | {0.1: ok}, slow, rpc__method=GET, rpc__response__status_code="OK"),
-                histogram(SERVED, nothing | {0.1: unavailable}, rpc__method=GET,
+                histogram(CALLS, nothing | {0.1: ok}, slow, rpc__method=GET, rpc__response__status_code="OK"),
+                histogram(CALLS, nothing | {0.1: unavailable}, rpc__method=GET,
                           rpc__response__status_code="UNAVAILABLE"),
-                histogram(SERVED, {1.0: ok}, rpc__method=WATCH, rpc__response__status_code="OK"),
-                histogram(SERVED, {1.0: ok}, rpc__method="grpc.health.v1.Health/Check"),
+                histogram(CALLS, {1.0: ok}, rpc__method=WATCH, rpc__response__status_code="OK"),
+                histogram(CALLS, {1.0: ok}, rpc__method="grpc.health.v1.Health/Check"),
             )
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from chassis.resilience.breaker import CircuitOpen
 from chassis.resilience.bulkhead import BulkheadFull
 from chassis.resilience.callee import Resilience
 from chassis.resilience.hedging import RENEWED_AFTER
+from chassis.resilience.metrics import shown
 from chassis.status import PUSHBACK
 from tests.chassis.resilience.backend import CATALOG, IMPORT, READ, WATCH, WRITE, Backend, Way, failing
 from tests.chassis.resilience.ticks import Ticks
@@ -196,7 +197,7 @@ class TestCircuitBreakers:
     @pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL])
     async def test_open_probe_and_close(self, way: Way, backend: Backend, code: StatusCode) -> None:
         clock = Ticks()
-        resilience = Resilience(retry_share=0.0, clock=clock)
+        resilience = shown(Resilience(retry_share=0.0, clock=clock))
         channel = await way.channel(resilience, "catalog", backend)
         read, write = channel.unary_unary(READ), channel.unary_unary(WRITE)
         backend.serve = failing(code)
@@ -277,7 +278,7 @@ class TestBulkheads:
         async def full() -> bool:
             return entered == 4
 
-        resilience, other = Resilience(max_concurrent_calls=8), Backend()
+        resilience, other = shown(Resilience(max_concurrent_calls=8)), Backend()
         read = (await way.channel(resilience, "catalog", backend)).unary_unary(READ)
         elsewhere = (await way.channel(resilience, "customers", other)).unary_unary(READ)
         backend.serve = hang

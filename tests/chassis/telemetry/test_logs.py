@@ -89,6 +89,14 @@ for number in range(300):
     assert [line["method"] for line in found] == [f"/mercato.{number}" for number in range(300) for _ in range(2)]
 
 
+def test_what_is_sensitive_in_a_message_is_not_written() -> None:
+    [line] = lines("""
+from mercato.orders.v1.orders_pb2 import PlaceOrderRequest
+log.info("asked", extra={"request": PlaceOrderRequest(customer="customers/1", card_token="tok_secret")})
+""")
+    assert line["request"] == {"customer": "customers/1", "cardToken": "[REDACTED]"}
+
+
 def test_an_exception_comes_with_its_traceback() -> None:
     [line] = lines("""
 try:

@@ -19,7 +19,7 @@ TRACE, SPAN = "a" * 32, "b" * 16
 
 
 def told() -> dict[str, Metric]:
-    request = otlp.metrics({"service.name": "tests"})
+    request = otlp.metrics({"service.name": "tests"}, 1)
     return {metric.name: metric for metric in request.resource_metrics[0].scope_metrics[0].metrics}
 
 

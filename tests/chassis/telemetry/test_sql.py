@@ -20,6 +20,10 @@ from chassis.telemetry.sql import summary
             "INSERT events INSERT orders",
         ),
         ("SELECT pg_advisory_lock($1)", "SELECT"),
+        (
+            "UPDATE stocks SET held = held + q FROM (SELECT unnest($1::text[]) AS p FROM unnest($2::int[]) AS q) AS x",
+            "UPDATE stocks",
+        ),
     ],
 )
 def test_a_statement_is_named_by_what_it_does_to_which_tables(sql: str, said: str) -> None:
