@@ -42,11 +42,12 @@ export const letters = {
 const ofService = ({ name, letters: list }, tell) =>
   section(
     service(name),
-    h(
-      "button",
-      { type: "button", onclick: () => replay(name, [], tell), disabled: tell.state.busy },
-      list.length > 1 ? `Replay all ${list.length}` : "Replay",
-    ),
+    list.length > 1 &&
+      h(
+        "button",
+        { type: "button", onclick: () => replay(name, [], tell), disabled: tell.state.busy },
+        `Replay all ${list.length}`,
+      ),
     table(
       `Dead letters of ${name}`,
       COLUMNS,
