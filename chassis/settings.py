@@ -39,7 +39,7 @@ class Settings:
     otlp_endpoint: str = ""
     otlp_headers: Mapping[str, str] = field(default_factory=dict)
     trace_ratio: float = 1.0
-    traces_per_second: float = 5.0
+    traces_per_second: float = 10.0
     log_level: str = "INFO"
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class Settings:
             otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT"),
             otlp_headers=read.headers("OTEL_EXPORTER_OTLP_HEADERS"),
             trace_ratio=read.share("MERCATO_TRACE_RATIO", 1.0),
-            traces_per_second=read.number("MERCATO_TRACES_PER_SECOND", 5.0),
+            traces_per_second=read.number("MERCATO_TRACES_PER_SECOND", 10.0),
             log_level=read.choice("MERCATO_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
             options=read.prefixed(f"MERCATO_{service.upper()}_"),
         )

@@ -188,6 +188,7 @@ def _measure_layouts() -> Iterator[Figures]:
 
 def demo() -> None:
     """Start the suite, replay a real day of trade, prove that it adds up, and leave it running to be explored."""
+    os.environ.setdefault("MERCATO_TRACES_PER_SECOND", "100")  # so that any order of that day can be looked into
     commands.up()
     replay(day=DEMO_DAY)
     check()

@@ -14,13 +14,15 @@ import uvloop
 
 
 class Sink(grpc.GenericRpcHandler):
-    """Serves any method."""
+    """Serves all that takes OTLP."""
 
     def __init__(self, hangs: bool) -> None:
         self._hangs = hangs
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return what takes a call."""
+        if not handler_call_details.method.startswith("/opentelemetry."):
+            return None
         return grpc.unary_unary_rpc_method_handler(self._take)
 
     async def _take(self, request: bytes, context: Any) -> bytes:

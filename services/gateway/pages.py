@@ -23,8 +23,6 @@ _CONSOLE_TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
-    "txt": "text/plain; charset=utf-8",
-    "woff2": "font/woff2",
 }
 
 _DOCS = """<!doctype html>

@@ -122,7 +122,7 @@ async def test_a_person_chooses_light_or_dark(page: Page) -> None:
 
 
 async def test_its_files_allow_nothing_inline_and_nothing_from_elsewhere(api: aiohttp.ClientSession) -> None:
-    for path in ("/console", "/console/main.js", "/console/style.css", "/console/inter.woff2"):
+    for path in ("/console", "/console/main.js", "/console/style.css", "/console/icon.svg"):
         async with api.get(path) as answer:
             assert answer.status == 200
             assert answer.headers["Content-Security-Policy"] == POLICY
