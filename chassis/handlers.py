@@ -28,7 +28,7 @@ from chassis.errors import DeadlineExceeded, Internal, InvalidArgument, MercatoE
 from chassis.idempotency import Requests, digest
 from chassis.limits import Calls, Limit
 from chassis.policy import Policy
-from chassis.status import CODES, to_status, to_trailers
+from chassis.status import CODES, FAULTS, to_status, to_trailers
 from chassis.telemetry import spans
 from chassis.telemetry.logs import CallLog
 from chassis.telemetry.rpc import ServedCalls
@@ -211,7 +211,7 @@ class _Method:
             spans.end_call(code, call.caller)
             return
         self._observe(code, duration_s)
-        if code in spans.FAULTS or duration_s > self._slow_s:
+        if code in FAULTS or duration_s > self._slow_s:
             spans.late_call(self.path, SpanKind.SERVER, call.trace, code, duration_s, call.caller)
 
 

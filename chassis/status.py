@@ -15,6 +15,11 @@ DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
 """The trailer by which a callee says when to try again, in milliseconds; below zero: never (gRFC A6)."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
+FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""The codes by which a server says that it failed; by the others it refuses.
+
+https://opentelemetry.io/docs/specs/semconv/rpc/grpc/ has a server's span fail with these alone.
+"""
 MESSAGE_BYTES, VALUE_BYTES, FIELDS_BYTES = 900, 200, 2000
 """Texts are cut to these: errors travel in headers, of which peers take 8 KB, and the message travels twice."""
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb, exp, inf, lgamma
 
-FAILURES = frozenset(
-    {"UNAVAILABLE", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "DATA_LOSS", "UNIMPLEMENTED"}
-)
+from chassis.status import FAULTS
+
+FAILURES = FAULTS | {"RESOURCE_EXHAUSTED"}
 """The codes that are a server's own fault, and not the answer to a wrong request.
 
 Nor CANCELLED, by which a server knows a hedged call that lost, and a client that left or waited too long: that is seen

@@ -12,9 +12,9 @@ from opentelemetry.trace import SpanKind
 
 from chassis.call import current_call
 from chassis.errors import MercatoError
-from chassis.status import CODES
+from chassis.status import CODES, FAULTS
 from chassis.telemetry.metrics import durations
-from chassis.telemetry.spans import FAULTS, exemplar, late_call, note, span
+from chassis.telemetry.spans import exemplar, late_call, note, span
 from chassis.telemetry.trace import Trace
 
 _served_s = durations(

@@ -23,6 +23,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 
 from chassis.call import current_call, serving
 from chassis.errors import MercatoError
+from chassis.status import FAULTS
 from chassis.telemetry.instance import Telemetry, current_telemetry
 from chassis.telemetry.trace import Trace
 
@@ -30,9 +31,6 @@ KEEP = "mercato.keep"
 """Why a span is to be kept whatever is sampled: `error`, `slow` or `compensation`."""
 SUBJECT = "mercato.subject"
 """The aggregate that a span is about."""
-
-FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
-"""The codes by which a server says that it failed; by the others it refuses."""
 
 Attributes = Mapping[str, Any]
 
@@ -75,11 +73,6 @@ def begin(
     """Begin a span that the caller ends; without a parent it begins a trace. `link` also links it to its parent."""
     links = [Link(_remote(parent))] if link and parent else []
     return telemetry.tracer.start_span(name, _under(parent), kind, attributes, links, start_ns)
-
-
-def within(opened: Span) -> AbstractContextManager[None]:
-    """Do what is within the block as a part of a span, and end that; an error ends it as failed."""
-    return _Within(opened)
 
 
 def note(name: str, value: str | int | float | bool) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from chassis.telemetry.spans import FAULTS
+from chassis.status import FAULTS
 from deploy.observability.objectives import Promise
 from deploy.observability.yaml import Value
 

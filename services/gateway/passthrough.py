@@ -15,10 +15,9 @@ from chassis.errors import MercatoError
 from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context
 from chassis.policy import Policy
 from chassis.server import Server
-from chassis.status import CODES, DETAILS, PUSHBACK, to_trailers
+from chassis.status import CODES, DETAILS, FAULTS, PUSHBACK, to_trailers
 from chassis.telemetry.instance import Telemetry
 from chassis.telemetry.rpc import ClientCalls, ServedCalls, code_of
-from chassis.telemetry.spans import FAULTS
 from chassis.telemetry.trace import Trace
 from services.gateway.contract import kind_of
 from services.gateway.failures import failure

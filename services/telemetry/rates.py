@@ -8,9 +8,9 @@ from math import inf
 
 from mercato.telemetry.v1.telemetry_pb2 import Rates
 
+from chassis.status import FAULTS
+
 OK = "OK"
-FAULTS = frozenset(("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"))
-"""How calls end that failed by a fault of the server."""
 
 
 class Tally:
