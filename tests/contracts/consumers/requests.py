@@ -26,6 +26,7 @@ MESSAGES: Mapping[str, Any] = {
 FIELDS: Mapping[str, Any] = {
     "currency_code": "GBP",
     "email": "ada@customers.example",
+    "order_by": "name desc",
     "page_token": "1",
     "region_code": "GB",
     "mercato.catalog.v1.UpdateProductRequest.update_mask": "title",
