@@ -10,6 +10,9 @@ import grpc.aio
 from mercato.telemetry.v1.telemetry_pb2 import GetTrafficRequest, GetTrafficResponse
 from mercato.telemetry.v1.telemetry_pb2_grpc import TelemetryServiceStub
 
+from chassis.handlers import TRACEPARENT
+from chassis.telemetry.trace import Trace
+from fleet.client import unseen
 from fleet.errors import FleetError
 from fleet.plan import FRONT, Plan
 from fleet.story import Story, name_of, teller
@@ -21,8 +24,9 @@ def tell(plan: Plan, text: str) -> Story:
     """Return the story of an order, a return or a trace; FleetError where nobody knows of it, or nobody answers."""
 
     async def ask() -> Story:
-        async with teller(_front(plan), _behind(plan)) as asked:
-            return await asked.tell(name_of(text))
+        with unseen():
+            async with teller(_front(plan), _behind(plan)) as asked:
+                return await asked.tell(name_of(text))
 
     story = asyncio.run(ask())
     if story.missing and not (story.head or story.traces or story.events):
@@ -38,8 +42,9 @@ def traces(plan: Plan, text: str) -> list[str]:
         name = name_of(text)
         if name.startswith("traces/"):
             return [name]
-        async with teller(_front(plan), _behind(plan)) as asked:
-            return await asked.traces(name)
+        with unseen():
+            async with teller(_front(plan), _behind(plan)) as asked:
+                return await asked.traces(name)
 
     names = asyncio.run(ask())
     if not names:
@@ -51,11 +56,12 @@ async def traffic(plan: Plan, window: timedelta, every_s: float) -> AsyncIterato
     """Yield what goes on over the last seconds, now and again every so often; FleetError where it cannot be told."""
     request = GetTrafficRequest()
     request.window.FromTimedelta(window)
+    not_recorded = ((TRACEPARENT, Trace.start().traceparent),)
     async with grpc.aio.insecure_channel(_front(plan), options=[("grpc.enable_http_proxy", 0)]) as channel:
         telemetry = TelemetryServiceStub(channel)
         while True:
             try:
-                yield await telemetry.GetTraffic(request, timeout=_TIMEOUT_S)
+                yield await telemetry.GetTraffic(request, timeout=_TIMEOUT_S, metadata=not_recorded)
             except grpc.aio.AioRpcError as error:
                 raise FleetError(f"telemetry does not answer: {error.details()}; see `mercato ps`") from None
             await asyncio.sleep(every_s)

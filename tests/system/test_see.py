@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import pytest
 from mercato.orders.v1 import orders_pb2
+from mercato.telemetry.v1.telemetry_pb2 import ListTracesRequest
+from mercato.telemetry.v1.telemetry_pb2_grpc import TelemetryServiceStub
 
 from fleet import lifecycle, ports
 from fleet import plan as plans
@@ -110,6 +113,24 @@ async def test_the_story_of_a_refused_order_says_why_and_what_was_undone(fleet: 
         "RELEASED",
     ):
         assert said in text
+
+
+async def test_who_looks_is_not_recorded(fleet: Plan, placed: list[str]) -> None:
+    await mercato(fleet, "trace", placed[0], "--json")
+    await mercato(fleet, "top", "--json")
+    async with (
+        connect(fleet.slot(f"{FRONT}/1").address) as shop,
+        grpc.aio.insecure_channel(fleet.slot(f"{FRONT}/1").address) as channel,
+    ):
+        name = await order(shop, await new_customer(shop), await new_product(shop, pieces=10), "tok_ok")
+        telemetry = TelemetryServiceStub(channel)
+
+        async def told() -> bool:  # that order, which was placed after they looked
+            return bool((await telemetry.ListTraces(ListTracesRequest(subject=name))).traces)
+
+        await eventually(told)
+        recorded = (await telemetry.ListTraces(ListTracesRequest(page_size=1000))).traces
+    assert not [trace.root for trace in recorded if trace.root.endswith(("/GetTraffic", "/ListSagas", "/ListEvents"))]
 
 
 async def test_who_is_not_there_is_said_with_what_to_do(fleet: Plan) -> None:
