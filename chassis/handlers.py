@@ -111,12 +111,10 @@ class _Method:
         return response
 
     async def enter_stream(self, request: Any, context: Context) -> None:
-        """Take a call that is answered with a stream; it is written here, so that it ends in its own task."""
+        """Take a call that is answered with a stream."""
         call = begin(self._call(context))
-        serve = self.serve_traced if call.trace.sampled else self.serve
-        async with aclosing(serve(request, context)) as responses:
-            async for response in responses:
-                await context.write(response)
+        async for _ in (self.serve_traced if call.trace.sampled else self.serve)(request, context):
+            pass
 
     async def unary(self, data: Any, context: Context) -> bytes:
         """Serve it, inside a span or not."""
@@ -138,8 +136,12 @@ class _Method:
         finally:
             self._finish(call, code, perf_counter() - started)
 
-    async def stream(self, data: Any, context: Context) -> AsyncGenerator[bytes, None]:
-        """Serve it, inside a span or not."""
+    async def stream(self, data: Any, context: Context) -> AsyncGenerator[None, None]:
+        """Serve it, inside a span or not.
+
+        It is a generator, as OpenTelemetry's interceptor wants one, but yields nothing: it writes the answers itself.
+        So what ends it meanwhile ends it here, with a status; without one the client, and our own end, would wait.
+        """
         call, started, code = _served(), perf_counter(), "CANCELLED"
         try:
             async with (
@@ -147,8 +149,12 @@ class _Method:
                 aclosing(self._behavior(self._read(data), context)) as responses,
             ):
                 async for response in responses:
-                    yield self._serialize(response)
+                    await _write(context, self._serialize(response))
             code = "OK"
+            return
+            yield  # which makes it a generator
+        except _Unwritten as unwritten:
+            raise unwritten.error from None
         except Exception as error:
             failure = _as_mercato(error)
             code = CODES[failure.code].name
@@ -237,6 +243,21 @@ def _as_mercato(error: Exception) -> MercatoError:
     _log.error("internal error", exc_info=error)
     spans.failed(error)
     return Internal()
+
+
+class _Unwritten(Exception):
+    """An answer could not be written: the client is gone, or was told why by gRPC. No fault of ours."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def _write(context: Context, answer: bytes) -> None:
+    try:
+        await context.write(answer)
+    except Exception as error:
+        raise _Unwritten(error) from error
 
 
 async def _abort(context: Context, error: MercatoError) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import grpc
 import pytest
 from mercato.catalog.v1 import catalog_pb2 as pb
 from mercato.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
@@ -15,7 +16,12 @@ from mercato.orders.v1 import orders_pb2
 from mercato.orders.v1.orders_pb2_grpc import OrderServiceStub
 
 from chassis.call import current_call
+from chassis.clock import SystemClock
 from chassis.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted
+from chassis.server import Server
+from chassis.settings import Settings
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.trace import Trace
 from tests.chassis.probe import CATALOG, ORDERS, Probe, serving
 from tests.stage import Stage, eventually
 
@@ -248,3 +254,38 @@ async def test_those_who_watch_do_not_keep_out_those_who_call(
         return all(hanging.ended.is_set() for hanging in opened)
 
     await eventually(all_ended)
+
+
+@pytest.mark.parametrize("sampled", [False, True], ids=["unsampled", "sampled"])
+async def test_an_instance_that_ends_while_it_writes_says_so_and_waits_for_nobody(sampled: bool) -> None:
+    settings = Settings("orders", "orders/1", port=0, drain_s=0.0, grace_s=60.0)
+    Telemetry(settings).tell()
+    written = 0
+
+    async def write(request: Any, context: Any) -> AsyncIterator[orders_pb2.WatchOrderResponse]:
+        nonlocal written
+        while True:
+            written += 1
+            yield state("x" * 500_000)
+
+    async def waits_for_its_reader() -> bool:
+        before = written
+        await asyncio.sleep(0.05)
+        return written == before > 0
+
+    probe, server = Probe(ORDERS), Server(settings, SystemClock())
+    probe.on("WatchOrder", write)
+    await server.add(ORDERS, probe)
+    await server.__aenter__()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        watching: Any = OrderServiceStub(channel)
+        call = watching.WatchOrder(WATCH, metadata=(("traceparent", Trace.start(sampled=sampled).traceparent),))
+        await anext(aiter(call))
+        await eventually(waits_for_its_reader)
+        ending = asyncio.create_task(server.__aexit__(None, None, None))
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            async with asyncio.timeout(5):
+                await collect(call, [])
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+        async with asyncio.timeout(5):
+            await ending
