@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from time import time
+from time import sleep, time
 from typing import NamedTuple
 
 import orjson
@@ -37,10 +37,19 @@ class JsonLines(logging.Handler):
         super().__init__()
         self.instance: Mapping[str, str] = Telemetry(settings).fields
         self._lines: deque[bytes | CallLine] = deque()
-        self._writing = threading.Lock()
-        self._written = threading.Event()
+        self._writing = threading.RLock()  # a finalizer may log while its thread writes
         threading.Thread(target=self._write_now_and_then, name="logs", daemon=True).start()
         atexit.register(self.flush)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Take one record, without the lock of other handlers.
+
+        A finalizer that logs in the thread that writes would wait for who holds it, and that one for the writing.
+        """
+        accepted = bool(self.filter(record))
+        if accepted:
+            self.emit(record)
+        return accepted
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record; one that cannot be written is told to standard error, never to who logged it."""
@@ -86,7 +95,8 @@ class JsonLines(logging.Handler):
         return line
 
     def _write_now_and_then(self) -> None:
-        while not self._written.wait(FLUSH_S):
+        while True:
+            sleep(FLUSH_S)
             self.flush()
 
 

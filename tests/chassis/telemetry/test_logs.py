@@ -142,3 +142,17 @@ def test_what_cannot_be_written_harms_nobody() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123
         done = run('log.error("no room"); log.info("at exit"); sys.stderr.write("went on")', stdout=full)
     assert done.stderr.startswith(b"went on")  # then the interpreter complains, too late for anybody
+
+
+def test_what_is_logged_while_lines_are_written_as_finalizers_may_keeps_nobody_waiting() -> None:
+    found = lines("""
+import faulthandler
+class Duration(float):
+    def __mul__(self, other):
+        log.error("while writing")
+        return 1.0
+faulthandler.dump_traceback_later(10, exit=True)
+CallLog("/mercato.m").write(a_call, "OK", Duration())
+log.error("meanwhile")
+""")
+    assert sorted(line["message"] for line in found) == ["call", "meanwhile", "while writing"]
