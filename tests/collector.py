@@ -50,6 +50,9 @@ class Collector(grpc.GenericRpcHandler):
     metrics: dict[tuple[str, str], Metric] = field(default_factory=dict)
     """By the instance and the metric's name, as it was told last."""
     refusal: grpc.StatusCode | None = None
+    trailers: tuple[tuple[str, str | bytes], ...] = ()
+    """Of calls that are refused."""
+    refused: int = 0
     takes: asyncio.Event = field(default_factory=asyncio.Event)
     """Until it is set, calls hang."""
 
@@ -60,7 +63,8 @@ class Collector(grpc.GenericRpcHandler):
     async def _take(self, request: Any, context: Any) -> bytes:
         await self.takes.wait()
         if self.refusal:
-            await context.abort(self.refusal, "not now")
+            self.refused += 1
+            await context.abort(self.refusal, "not now", self.trailers)
         match request:
             case ExportTraceServiceRequest():
                 self.spans += _spans(request)

@@ -20,6 +20,7 @@ from weakref import WeakSet
 import grpc
 from opentelemetry.sdk.trace import ReadableSpan
 
+from chassis.status import from_rpc_error
 from chassis.tasks import cancel
 from chassis.telemetry import otlp
 from chassis.telemetry.metrics import Measured, counter, measure
@@ -36,8 +37,7 @@ LAST_WORDS_S = 0.5
 """So long the end of an instance waits for what it still has to tell."""
 
 _AGAIN = frozenset({
-    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.ABORTED,
 })  # fmt: skip
 
 Item = TypeVar("Item")
@@ -112,7 +112,7 @@ class Exporter:
             turn += 1
             await self.flush()
             if turn % rounds == 0:
-                await self._send(self._export_metrics, otlp.metrics(self._resource, self._began_ns))
+                await self._tell_metrics()
 
     async def flush(self) -> None:
         """Send the spans and logs that wait, as long as they are taken."""
@@ -124,6 +124,7 @@ class Exporter:
         try:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self.flush()
+                await self._tell_metrics()
         except TimeoutError:
             pass
         finally:
@@ -133,23 +134,43 @@ class Exporter:
         self, queue: Queue[Item], export: Callable[..., Any], encode: Callable[[Sequence[Item]], Any]
     ) -> None:
         while batch := queue.first(BATCH):
-            code = await self._send(export, encode(batch))
-            if code in _AGAIN:
-                return  # it waits, for as long as there is room
-            if code is not grpc.StatusCode.OK:
-                _dropped.labels(queue.signal, "refused").inc(len(batch))
+            try:
+                request = encode(batch)
+            except Exception:  # again and again: it would keep all others from being sent
+                _log.exception("cannot be told", extra={"signal": queue.signal, "count": len(batch)})
+                _dropped.labels(queue.signal, "invalid").inc(len(batch))
+            else:
+                error = await self._send(export, request)
+                if error and _is_taken_later(error):
+                    return  # it waits, for as long as there is room
+                if error:
+                    _dropped.labels(queue.signal, "refused").inc(len(batch))
             queue.remove(len(batch))
 
-    async def _send(self, export: Callable[..., Any], request: Any) -> grpc.StatusCode:
+    async def _tell_metrics(self) -> None:
+        await self._send(self._export_metrics, otlp.metrics(self._resource, self._began_ns))
+
+    async def _send(self, export: Callable[..., Any], request: Any) -> grpc.aio.AioRpcError | None:
+        """Send a request; return the error where it was not taken."""
         try:
             await export(request, timeout=TIMEOUT_S, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             self._failures += 1
             if self._failures == TOLD_AFTER:
                 _log.warning("telemetry is not taken", extra={"code": error.code().name, "error": error.details()})
-            return error.code()
+            return error
         self._failures = 0
-        return grpc.StatusCode.OK
+        return None
+
+
+def _is_taken_later(error: grpc.aio.AioRpcError) -> bool:
+    """Whether it helps to send the same again (https://opentelemetry.io/docs/specs/otlp/#failures).
+
+    RESOURCE_EXHAUSTED that does not say when to come again is of a batch that is too large, and ever will be.
+    """
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return from_rpc_error(error).retry_after_s is not None
+    return error.code() in _AGAIN
 
 
 def _export(channel: grpc.aio.Channel, service: str) -> Callable[..., Any]:

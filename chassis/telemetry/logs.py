@@ -24,6 +24,8 @@ from chassis.telemetry.trace import Trace
 
 OURS = "/mercato."
 """How the paths of methods begin that are worth a line a call; others are health, telemetry, discovery."""
+LARGEST_SENT, LONGEST_SENT = 16_000, 2_000
+"""Bytes of a line, and characters of a value, beyond which values are cut for telemetry; in the file they are whole."""
 FLUSH_S = 0.1
 FLUSH_LINES = 200
 
@@ -55,9 +57,10 @@ class JsonLines(logging.Handler):
         """Take one record; one that cannot be written is told to standard error, never to who logged it."""
         try:
             line, telemetry = self._line(record), current_telemetry()
-            self.take(orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z))
+            written = orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
+            self.take(written)
             if telemetry:
-                telemetry.log(line)
+                telemetry.log(line if len(written) <= LARGEST_SENT else _cut(line))
         except Exception:
             self.handleError(record)
         if record.levelno >= logging.ERROR:
@@ -168,6 +171,13 @@ def configure_logs(settings: Settings) -> None:
 def _told(value: object) -> object:
     """Return a value as it is told: a message without what is sensitive."""
     return redact(value) if isinstance(value, Message) else value
+
+
+def _cut(line: Mapping[str, object]) -> dict[str, object]:
+    """Return a line without the ends of its long values, as thousands of lines may wait in memory to be sent."""
+    return {
+        key: value if len(text := str(value)) <= LONGEST_SENT else text[:LONGEST_SENT] for key, value in line.items()
+    }
 
 
 def _ms(duration_s: float) -> float:

@@ -17,7 +17,9 @@ from prometheus_client import REGISTRY
 from chassis.app import App
 from chassis.call import Call, serving
 from chassis.errors import Internal, MercatoError, NotFound, Unavailable
+from chassis.resilience.concurrency import Overloaded
 from chassis.settings import Settings
+from chassis.status import to_status, to_trailers
 from chassis.telemetry import export
 from chassis.telemetry.export import Exporter, exporting
 from chassis.telemetry.instance import Telemetry, resource_of
@@ -131,10 +133,11 @@ async def test_who_hangs_is_not_waited_for_and_nothing_is_lost_when_it_wakes() -
         await eventually(came)
 
 
-async def test_what_is_refused_for_good_is_dropped_and_counted() -> None:
+@pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED])
+async def test_what_is_refused_for_good_is_dropped_and_counted(code: grpc.StatusCode) -> None:
     before = dropped("spans", "refused")
     async with collector() as kept, telling(kept.port):
-        kept.refusal = grpc.StatusCode.INVALID_ARGUMENT
+        kept.refusal = code
         with working(SAMPLED), span("bad"):
             pass
 
@@ -150,6 +153,51 @@ async def test_what_is_refused_for_good_is_dropped_and_counted() -> None:
             return [each.name for each in kept.spans] == ["good"]
 
         await eventually(came)
+
+
+async def test_who_says_when_to_come_again_is_come_to_again() -> None:
+    before = dropped("spans", "refused")
+    busy = Overloaded(limit=1, retry_after_s=0.01)
+    async with collector() as kept, telling(kept.port):
+        kept.refusal, kept.trailers = grpc.StatusCode.RESOURCE_EXHAUSTED, to_trailers(busy, to_status(busy))
+        with working(SAMPLED), span("patient"):
+            pass
+        await eventually(lambda: asyncio.sleep(0, kept.refused > 1))
+        kept.refusal = None
+
+        async def came() -> bool:
+            return [each.name for each in kept.spans] == ["patient"]
+
+        await eventually(came)
+    assert dropped("spans", "refused") == before
+
+
+async def test_what_cannot_be_told_is_dropped_and_counted_and_keeps_nothing_else_from_being_sent() -> None:
+    before = dropped("spans", "invalid")
+    async with collector() as kept, telling(kept.port):
+        with working(SAMPLED):
+            with pytest.raises(ValueError, match="no Unicode"), span("bad"):
+                raise ValueError("no Unicode: \udcff")
+
+            async def counted() -> bool:
+                return dropped("spans", "invalid") == before + 1
+
+            await eventually(counted)
+            with span("good"):
+                pass
+
+        async def came() -> bool:
+            return [each.name for each in kept.spans] == ["good"]
+
+        await eventually(came)
+
+
+async def test_an_end_tells_where_metrics_stand_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "METRICS_EVERY_S", 3600)
+    async with collector() as kept:
+        async with telling(kept.port):
+            assert not kept.metrics
+        assert ("shop/1", "rpc.server.call.duration") in kept.metrics
 
 
 async def test_an_end_tells_the_last_of_it_and_does_not_wait_for_who_hangs() -> None:

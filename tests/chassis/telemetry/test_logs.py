@@ -156,3 +156,14 @@ CallLog("/mercato.m").write(a_call, "OK", Duration())
 log.error("meanwhile")
 """)
     assert sorted(line["message"] for line in found) == ["call", "meanwhile", "while writing"]
+
+
+def test_a_large_line_is_whole_in_the_file_and_cut_where_it_is_sent() -> None:
+    whole, sent = lines("""
+from types import SimpleNamespace
+sent = []
+Telemetry(Settings("orders", "orders/1"), [SimpleNamespace(logs=SimpleNamespace(put=sent.append))]).tell()
+log.info("large", extra={"text": "x" * 20_000, "number": 1})
+log.info("sent", extra={"size": len(sent[0]["text"]), "number": sent[0]["number"]})
+""")
+    assert (len(whole["text"]), sent["size"], sent["number"]) == (20_000, 2_000, 1)
