@@ -80,3 +80,24 @@ async def test_the_map_puts_callees_after_callers_and_no_card_on_another(page: P
         column = sorted((y, y + height) for left, y, height in at.values() if left == x)
         assert all(above[1] <= below[0] for above, below in pairwise(column))
     assert await run(page, "layout.js", expression) == [placed, wires]
+
+
+async def test_what_all_instances_look_at_counts_once(page: Page) -> None:
+    letters, live = "mercato.dead_letters", "mercato.saga.live{mercato.saga.kind=Checkout,mercato.saga.status=stuck}"
+    instances = [{"gauges": {letters: 2, live: 1}}, {"gauges": {letters: 3, live: 1}}, {}]
+    assert await run(page, "fleet.js", f"it.common({instances}, '{letters}')") == 3
+    assert await run(page, "fleet.js", f"it.common({instances}, 'mercato.saga.live', '=stuck')") == 1
+    assert await run(page, "fleet.js", f"it.common({instances}, 'mercato.saga.live', '=running')") == 0
+
+
+async def test_services_in_one_process_are_asked_though_they_tell_in_its_name(page: Page) -> None:
+    mesh = {"services": [{"service": name} for name in ("gateway", "orders", "catalog")]}
+    heard = [{"service": "together", "instance": "together/1", "gauges": {"mercato.dead_letters": 1}}]
+    fleet = {"mesh": mesh, "traffic": {"instances": heard}}
+    assert await run(page, "fleet.js", f"it.thoseWith({fleet}, 'mercato.dead_letters')") == ["catalog", "orders"]
+    heard = [
+        {"service": "orders", "instance": "orders/1", "gauges": {"mercato.dead_letters": 1}},
+        {"service": "catalog", "instance": "catalog/1", "gauges": {"mercato.loop.delay": 0}},
+    ]
+    fleet = {"mesh": mesh, "traffic": {"instances": heard}}
+    assert await run(page, "fleet.js", f"it.thoseWith({fleet}, 'mercato.dead_letters')") == ["orders"]

@@ -62,24 +62,35 @@ function askedFor(mesh) {
 
 const FEW = 4;
 
-/** Return the sum of a gauge over instances, whatever its attributes; those with a `part` in their name only. */
-export function gauge(instances, name, part = "") {
-  let sum = 0;
-  for (const instance of instances) {
-    for (const [key, value] of Object.entries(instance.gauges ?? {})) {
-      if ((key === name || key.startsWith(`${name}{`)) && key.includes(part)) sum += value;
-    }
-  }
-  return sum;
+/** Return the sum of a gauge over instances, whatever its attributes. */
+export const gauge = (instances, name) => readings(instances, name).reduce((sum, [, value]) => sum + value, 0);
+
+/**
+ * Return a gauge of what all instances of a service look at, their database and the bus: each tells the same. Summed up
+ * are its sets of attributes; those with a `part` in their name only.
+ */
+export function common(instances, name, part = "") {
+  const highest = new Map();
+  for (const [key, value] of readings(instances, name))
+    if (key.includes(part)) highest.set(key, Math.max(highest.get(key) ?? 0, value));
+  return [...highest.values()].reduce((sum, value) => sum + value, 0);
 }
 
-const hasGauge = (service, name) =>
-  service.instances.some((instance) => Object.keys(instance.gauges ?? {}).some((key) => key.split("{")[0] === name));
+const readings = (instances, name) =>
+  instances.flatMap((instance) =>
+    Object.entries(instance.gauges ?? {}).filter(([key]) => key === name || key.startsWith(`${name}{`)),
+  );
 
-/** Return the names of the services with events of their own that tell of a gauge; without telemetry, of all of them. */
+/**
+ * Return the names of the services with events of their own that tell of a gauge, and of those that tell of none: who is
+ * away, or shares a process with others, in whose name that tells.
+ */
 export function thoseWith(fleet, name) {
-  const all = [...services(fleet).values()].filter((each) => !DOORS.has(each.name));
-  return all.filter((each) => !fleet.traffic || hasGauge(each, name)).map((each) => each.name);
+  const known = new Set((fleet.mesh?.services ?? []).map((each) => each.service));
+  return [...services(fleet).values()]
+    .filter((each) => !DOORS.has(each.name) && (!fleet.mesh || known.has(each.name)))
+    .filter(({ instances }) => !instances.some((one) => one.gauges) || readings(instances, name).length > 0)
+    .map((each) => each.name);
 }
 
 const DOORS = new Set(["gateway", "mesh", "telemetry"]); // they keep no events

@@ -1,7 +1,7 @@
 // The whole system in one line of figures, and what the page remembers of the last minute for it.
 
 import { h } from "./dom.js";
-import { breakers, gauge, links } from "./fleet.js";
+import { breakers, common, links } from "./fleet.js";
 import { icon } from "./icons.js";
 import { spark } from "./parts.js";
 import { lasting } from "./time.js";
@@ -36,16 +36,17 @@ function sums(fleet, found) {
     edges.filter((edge) => !entered.has(edge.caller)),
     edges.filter((edge) => entered.has(edge.caller)),
   ];
+  const commonOf = (name, part) => all.reduce((total, each) => total + common(each.instances, name, part), 0);
   const sum = (list, field) => list.reduce((total, { rates = {} }) => total + (rates[field] ?? 0), 0);
   return {
     requests: sum(doors, "callsPerSecond"),
     calls: sum(within, "callsPerSecond"),
     faults: sum(edges, "faultsPerSecond"),
     slowest: Math.max(0, ...doors.map(({ rates = {} }) => rates.p99S ?? 0)),
-    waiting: gauge(instances, "mercato.outbox.unpublished") + gauge(instances, "mercato.consumer.pending"),
-    live: gauge(instances, "mercato.saga.live") - gauge(instances, "mercato.saga.live", "=stuck"),
-    stuck: gauge(instances, "mercato.saga.live", "=stuck"),
-    letters: gauge(instances, "mercato.dead_letters"),
+    waiting: commonOf("mercato.outbox.unpublished") + commonOf("mercato.consumer.pending"),
+    live: commonOf("mercato.saga.live") - commonOf("mercato.saga.live", "=stuck"),
+    stuck: commonOf("mercato.saga.live", "=stuck"),
+    letters: commonOf("mercato.dead_letters"),
     breakers: all.reduce((total, each) => total + breakers(each).length, 0),
     serving: instances.filter((one) => one.state === "STATE_SERVING").length,
     known: instances.filter((one) => one.state && one.state !== "STATE_UNSPECIFIED").length,

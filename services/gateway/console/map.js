@@ -3,7 +3,7 @@
 import { readCourse } from "./course.js";
 import { details } from "./details.js";
 import { h, svg } from "./dom.js";
-import { breakers, gauge, links, readFleet, services } from "./fleet.js";
+import { breakers, common, gauge, links, readFleet, services } from "./fleet.js";
 import { glance, remember } from "./glance.js";
 import { health } from "./health.js";
 import { tint } from "./hue.js";
@@ -150,10 +150,10 @@ function served(service) {
 
 function queues(service) {
   const waiting =
-    gauge(service.instances, "mercato.outbox.unpublished") + gauge(service.instances, "mercato.consumer.pending");
+    common(service.instances, "mercato.outbox.unpublished") + common(service.instances, "mercato.consumer.pending");
   const lag = Math.max(
-    gauge(service.instances, "mercato.outbox.lag"),
-    gauge(service.instances, "mercato.consumer.lag"),
+    common(service.instances, "mercato.outbox.lag"),
+    common(service.instances, "mercato.consumer.lag"),
   );
   const queued = gauge(service.instances, "mercato.server.calls.queued");
   const open = breakers(service).length;
