@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -164,6 +165,8 @@ def bus_look(bus: Bus) -> Look:
 
 def _words(error: Exception) -> str:
     """Return what is wrong in a few words, without addresses."""
+    if isinstance(error, socket.gaierror):  # its numbers are of another kind
+        return "its host is not known"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error).partition("\n")[0] or type(error).__name__

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -138,6 +140,16 @@ async def test_a_database_that_does_not_exist_is_certain(postgres_url: str) -> N
     assert missing.value.certain
 
 
+async def test_a_host_that_nobody_knows_is_named_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(url: str) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncpg, "connect", unknown)
+    async with DatabaseLook("postgresql://nobody@nowhere/none") as look:
+        with pytest.raises(Missing, match="its host is not known"):
+            await look()
+
+
 async def test_a_connection_that_broke_says_nothing_of_the_database(stage: Stage) -> None:
     url = await stage.new_database("broken")
     async with DatabaseLook(url) as look:
@@ -221,12 +233,16 @@ async def test_without_its_database_it_takes_no_calls_says_why_to_all_and_comes_
         await catalog.says(NOT_SERVING)
         assert await catalog.health(CATALOG.full_name) == NOT_SERVING
         assert await catalog.health("live") == SERVING
-        instance = await catalog.instance()
-        lacking = {each.name: each.problem for each in instance.dependencies if not each.available}
-        assert (instance.ready, lacking) == (False, {"database": "connection refused"})
-        while (told := await mesh.hears()).state != mesh_pb2.Instance.STATE_UNHEALTHY:
+
+        async def says_why() -> bool:
+            instance = await catalog.instance()
+            lacking = {each.name: each.problem for each in instance.dependencies if not each.available}
+            return (instance.ready, lacking) == (False, {"database": "connection refused"})
+
+        await eventually(says_why)  # who met it as it ended was told that it broke off
+        while (told := await mesh.hears()).reason != "database: connection refused":
             pass
-        assert told.reason == "database: connection refused"
+        assert told.state == mesh_pb2.Instance.STATE_UNHEALTHY
         await database.start()
         await catalog.says(SERVING)
         while (told := await mesh.hears()).state != mesh_pb2.Instance.STATE_SERVING:
