@@ -62,7 +62,7 @@ CREATE TABLE points (
 CREATE INDEX points_metric ON points (metric, time);
 CREATE INDEX points_time ON points (time);
 
--- Calls as their servers saw them, for the objectives of their methods.
+-- Calls as their callers saw them, for the objectives of their methods.
 CREATE TABLE calls_by_minute (
     minute timestamptz NOT NULL,
     method text        NOT NULL, -- package.Service/Method
