@@ -34,6 +34,12 @@ def warn(text: str) -> None:
     Console(stderr=True).print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
+def short_method(name: str) -> str:
+    """Shorten `mercato.orders.v1.OrderService/PlaceOrder` to `OrderService/PlaceOrder`; else a name stays as it is."""
+    package, slash, method = name.rpartition("/")
+    return f"{package.rpartition('.')[2]}/{method}" if slash and package.startswith("mercato.") else name
+
+
 def table(members: Sequence[Member]) -> Table:
     """One row a process, and one for each instance that shares it."""
     rows = Table(box=None, pad_edge=False)

@@ -19,6 +19,7 @@ from rich.console import Group
 from rich.text import Text
 
 from chassis.money import plain
+from fleet.screen import short_method
 from fleet.story import Head, Resource, Story, ToldEvent
 
 NARROWEST_NAME, WIDEST_NAME = 20, 60
@@ -69,7 +70,7 @@ def waterfall(trace: Trace, width: int) -> Iterator[Text]:
     service_width = max((len(span.service) for span in trace.spans), default=0)
     name_width = min(max(width - service_width - bar_width - 15, NARROWEST_NAME), WIDEST_NAME)
     for depth, span in tree(trace.spans):
-        name = Text("  " * depth + _KINDS.get(span.kind, "") + _short(span.name), "red" if span.failed else "")
+        name = Text("  " * depth + _KINDS.get(span.kind, "") + short_method(span.name), "red" if span.failed else "")
         name.truncate(name_width, overflow="ellipsis", pad=True)
         yield Text.assemble(
             name,
@@ -126,7 +127,7 @@ def _summary(trace: Trace) -> str:
     kept = Trace.Keep.Name(trace.keep).removeprefix("KEEP_").lower()
     errors = f", {trace.error_count} failed" if trace.error_count else ""
     took_ms = trace.duration.ToMicroseconds() / 1000
-    return f"{_short(trace.root)}  {took_ms:.1f} ms, {len(trace.spans)} spans{errors}  {trace.name} ({kept})"
+    return f"{short_method(trace.root)}  {took_ms:.1f} ms, {len(trace.spans)} spans{errors}  {trace.name} ({kept})"
 
 
 def _remark(trace: Trace, span: Span) -> Text:
@@ -199,12 +200,6 @@ def _mail(mail: Mail) -> Text:
 def _state(resource: Any) -> str:
     name: str = type(resource).State.Name(resource.state)
     return name.removeprefix("STATE_")
-
-
-def _short(name: str) -> str:
-    """Shorten `mercato.orders.v1.OrderService/PlaceOrder` to what tells it from others."""
-    package, slash, method = name.rpartition("/")
-    return f"{package.rpartition('.')[2]}/{method}" if slash and package.startswith("mercato.") else name
 
 
 def _title(text: str) -> Text:

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleet.screen import short_method
+
 SLOW_S = 0.5
 
 
@@ -41,7 +43,7 @@ def _table(methods: Sequence[MethodTraffic]) -> Table:
         rates = method.rates
         rows.add_row(
             Text(method.service, "cyan"),
-            Text(_short(method.method)),
+            Text(short_method(method.method)),
             f"{rates.calls_per_second:.1f}",
             Text(f"{rates.faults_per_second:.2f}", "red" if rates.faults_per_second else "dim"),
             Text(f"{rates.refusals_per_second:.2f}", "yellow" if rates.refusals_per_second else "dim"),
@@ -49,9 +51,3 @@ def _table(methods: Sequence[MethodTraffic]) -> Table:
             Text(f"{rates.p99_s * 1000:.1f}", "yellow" if rates.p99_s > SLOW_S else ""),
         )
     return rows
-
-
-def _short(method: str) -> str:
-    """Return `OrderService/PlaceOrder` of a method of gRPC, and a route of HTTP as it is."""
-    package, slash, name = method.rpartition("/")
-    return f"{package.rpartition('.')[2]}/{name}" if slash and package.startswith("mercato.") else method

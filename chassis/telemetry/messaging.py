@@ -34,7 +34,10 @@ _lag = gauge(
 
 @contextmanager
 def sending(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Record that events are sent within the block; yields them as parts of that."""
+    """Record that events are sent within the block; yields them as parts of that.
+
+    Where it fails it was nothing: it is tried again and again, for as long as the bus is away.
+    """
     telemetry = current_telemetry()
     spans, sent = [], []
     for event in events:
@@ -44,13 +47,11 @@ def sending(events: Sequence[Event]) -> Iterator[list[Event]]:
             spans.append(span)
             event = replace(event, trace=trace_of(span).traceparent)
         sent.append(event)
-    try:
-        yield sent
-        for event in events:
-            _sent.labels(event.type).inc()
-    finally:
-        for span in spans:
-            span.end()
+    yield sent
+    for event in events:
+        _sent.labels(event.type).inc()
+    for span in spans:
+        span.end()
 
 
 class Processing:

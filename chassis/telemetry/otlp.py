@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import grpc
 import orjson
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -24,6 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client.core import Metric, Sample
 
+from chassis.status import CODES
 from chassis.telemetry.metrics import Declared, declared
 
 SCOPE = InstrumentationScope(name="mercato")
@@ -45,7 +45,6 @@ _RENAMED = {  # what opentelemetry-instrumentation-grpc still calls by names of 
 }
 _REPLACED = frozenset({"rpc.service", "rpc.grpc.status_code", "net.peer.name"})
 _RAISED_BY_GRPC = ("AbortError", "AioRpcError")
-_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _CUMULATIVE = pb.AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
@@ -103,7 +102,7 @@ def _as_today(span: Span) -> None:
 def _ending(kept: Sequence[KeyValue], number: int) -> Iterator[KeyValue]:
     """Yield how a call ended, where that is not said yet, and its error."""
     said = next((each.value.string_value for each in kept if each.key == "rpc.response.status_code"), "")
-    code = said or _CODES[number]
+    code = said or CODES[number].name
     if not said:
         yield _attribute("rpc.response.status_code", code)
     if code != "OK":

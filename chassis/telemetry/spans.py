@@ -93,13 +93,17 @@ def end_call(code: str, caller: str) -> None:
 def late_call(path: str, kind: SpanKind, of: Trace, code: str, duration_s: float, caller: str) -> None:
     """Record a call that failed or was slow, which nobody knew before it was over; its trace is not sampled."""
     name = path.removeprefix("/")
-    attributes = {
+    late(name, kind, of, duration_s, code if code in FAULTS else "", call_attributes(name, code, caller))
+
+
+def call_attributes(method: str, code: str, caller: str) -> Attributes:
+    """Return what a span says of a call that ended."""
+    return {
         "rpc.system.name": "grpc",
-        "rpc.method": name,
+        "rpc.method": method,
         "rpc.response.status_code": code,
         "mercato.caller": caller,
     }
-    late(name, kind, of, duration_s, code if code in FAULTS else "", attributes)
 
 
 def late(name: str, kind: SpanKind, of: Trace, duration_s: float, error: str, attributes: Attributes) -> None:

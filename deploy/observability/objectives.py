@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
-from mercato.policy.v1 import policy_pb2
 
-from chassis.policy import Objective
+from chassis.policy import Objective, is_everywhere
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +30,7 @@ def promises() -> list[Promise]:
     found = [
         Promise(name, f"{service.full_name}/{method.name}", Objective.of(method))
         for name, service in _contracts()
-        if (ROOT / "services" / name / "__main__.py").exists() or _is_everywhere(service)
+        if (ROOT / "services" / name / "__main__.py").exists() or is_everywhere(service)
         for method in service.methods
     ]
     return sorted(found, key=lambda promise: promise.method)
@@ -43,7 +42,3 @@ def _contracts() -> Iterator[tuple[str, ServiceDescriptor]]:
         file: FileDescriptor = importlib.import_module(f"mercato.{name}.v1.{name}_pb2").DESCRIPTOR
         for service in file.services_by_name.values():
             yield name, service
-
-
-def _is_everywhere(service: ServiceDescriptor) -> bool:
-    return bool(service.GetOptions().Extensions[policy_pb2.service].everywhere)

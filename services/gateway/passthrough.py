@@ -18,6 +18,7 @@ from chassis.server import Server
 from chassis.status import CODES, DETAILS, FAULTS, PUSHBACK, to_trailers
 from chassis.telemetry.instance import Telemetry
 from chassis.telemetry.rpc import ClientCalls, ServedCalls, code_of
+from chassis.telemetry.spans import call_attributes
 from chassis.telemetry.trace import Trace
 from services.gateway.contract import kind_of
 from services.gateway.failures import failure
@@ -136,13 +137,7 @@ class _Forward:
         """Count and record one call."""
         method = self._path.removeprefix("/")
         self._served.observe(code, incoming.duration_s, incoming.exemplar)
-        attributes = {
-            "rpc.system.name": "grpc",
-            "rpc.method": method,
-            "rpc.response.status_code": code,
-            "mercato.caller": caller,
-        }
-        incoming.end(method, code if code in FAULTS else "", attributes)
+        incoming.end(method, code if code in FAULTS else "", call_attributes(method, code, caller))
 
     async def _response(self, call: Any, answer: Awaitable[bytes], context: Context) -> bytes:
         response = await answer

@@ -1,0 +1,58 @@
+"""Events on their way over the bus, as telemetry has them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from chassis.bus import Event
+from chassis.nats import BusUnavailable
+from chassis.settings import Settings
+from chassis.telemetry.instance import Telemetry
+from chassis.telemetry.messaging import sending
+from chassis.telemetry.trace import Trace
+
+SAMPLED, UNSAMPLED = Trace.start(sampled=True), Trace.start()
+
+
+@pytest.fixture
+def told() -> list[Any]:
+    """The spans that are told in the name of this test."""
+    spans: list[Any] = []
+    exporter: Any = SimpleNamespace(spans=SimpleNamespace(put=spans.append))
+    Telemetry(Settings("shop", "shop/1"), [exporter]).tell()
+    return spans
+
+
+def event(trace: Trace) -> Event:
+    return Event("goods/1/1", "shop", "tests.Sold", "goods/1", datetime.now(UTC), trace.traceparent, b"")
+
+
+def counted() -> float:
+    labels = {"messaging_destination_name": "tests.Sold"}
+    return REGISTRY.get_sample_value("messaging_client_sent_messages_total", labels) or 0.0
+
+
+def test_what_is_sent_names_its_span_to_who_handles_it(told: list[Any]) -> None:
+    before = counted()
+    with sending([event(SAMPLED), event(UNSAMPLED)]) as sent:
+        pass
+    [span] = told
+    traced, untraced = (Trace.parse(each.trace) for each in sent)
+    assert traced
+    assert (int(traced.trace_id, 16), int(traced.span_id, 16)) == (span.context.trace_id, span.context.span_id)
+    assert traced.trace_id == SAMPLED.trace_id
+    assert untraced == UNSAMPLED
+    assert counted() == before + 2
+
+
+def test_what_the_bus_did_not_take_is_no_span_as_it_is_tried_for_as_long_as_the_bus_is_away(told: list[Any]) -> None:
+    before = counted()
+    for _ in range(3):
+        with pytest.raises(BusUnavailable), sending([event(SAMPLED)]):
+            raise BusUnavailable
+    assert (told, counted()) == ([], before)
