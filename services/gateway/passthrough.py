@@ -90,20 +90,17 @@ class _Forward:
             call = self._stub(**options)
             return await self._response(call, answer_to(call, requests), context)
 
-    async def unary_stream(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+    async def unary_stream(self, request: bytes, context: Context) -> None:
         """Forward one request and a stream of responses."""
         async with self._passing(context) as options:
-            call = self._stub(request, **options)
-            async for response in self._responses(call, context):
-                yield response
+            await self._responses(self._stub(request, **options), context)
 
-    async def stream_stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def stream_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Forward streams both ways."""
         async with self._passing(context) as options:
             call = self._stub(**options)
             async with feeding(call, requests):
-                async for response in self._responses(call, context):
-                    yield response
+                await self._responses(call, context)
 
     @asynccontextmanager
     async def _passing(self, context: Context) -> AsyncIterator[dict[str, Any]]:
@@ -145,11 +142,12 @@ class _Forward:
         context.set_trailing_metadata(_backward(await call.trailing_metadata()))
         return response
 
-    async def _responses(self, call: Any, context: Context) -> AsyncIterator[bytes]:
+    async def _responses(self, call: Any, context: Context) -> None:
+        """Write all responses. A generator that gRPC writes from would be left open, for another task to end it."""
         try:
             await self._headers(call, context)
             async for response in call:
-                yield response
+                await context.write(response)
             context.set_trailing_metadata(_backward(await call.trailing_metadata()))
         finally:
             call.cancel()

@@ -26,6 +26,8 @@ class Seen:
     left_s: float | None = None
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    written: int = 0
+    """Large answers of a stream."""
 
     def note(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self.metadata = dict(context.invocation_metadata() or ())
@@ -94,6 +96,9 @@ class Orders(Servicer):
             yield orders_pb2.WatchOrderResponse(order=orders_pb2.Order(name=request.name, state=state))
         if request.name == "orders/endless":
             await self.seen.wait_for_cancel()
+        while request.name == "orders/large":
+            self.seen.written += 1
+            yield orders_pb2.WatchOrderResponse(order=orders_pb2.Order(etag="x" * 500_000))
         if request.name == "orders/breaks":
             raise OutOfStock(product="products/1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -22,10 +23,12 @@ from mercato.catalog.v1 import catalog_pb2, catalog_pb2_grpc
 from mercato.operations.v1 import operations_pb2
 from mercato.operations.v1.operations_pb2_grpc import InstanceServiceStub
 from mercato.orders.v1 import orders_pb2, orders_pb2_grpc
+from prometheus_client import REGISTRY
 
 from services.gateway.contract import Contract
 from services.gateway.reflection import SERVICES
 from tests.gateway.conftest import Running
+from tests.stage import eventually
 
 Orders = orders_pb2_grpc.OrderServiceStub
 Catalog = catalog_pb2_grpc.CatalogServiceStub
@@ -136,6 +139,15 @@ class TestErrors:
         await asyncio.wait_for(gateway.seen.cancelled.wait(), 5)
 
 
+def counted(code: str) -> float:
+    """The calls of the gateway to watch orders that ended so."""
+    labels = {
+        "mercato_caller": "gateway", "rpc_method": "mercato.orders.v1.OrderService/WatchOrder",
+        "rpc_response_status_code": code,
+    }  # fmt: skip
+    return REGISTRY.get_sample_value("rpc_client_call_duration_seconds_count", labels) or 0.0
+
+
 class TestCancellation:
     async def test_unary(self, gateway: Running, orders: Orders) -> None:
         call = orders.GetOrder(orders_pb2.GetOrderRequest(name="orders/slow"), timeout=20)
@@ -149,6 +161,30 @@ class TestCancellation:
         await asyncio.wait_for(gateway.seen.waiting.wait(), 5)
         call.cancel()
         await asyncio.wait_for(gateway.seen.cancelled.wait(), 1)
+
+    async def test_server_stream_that_nobody_reads(self, gateway: Running, orders: Orders) -> None:
+        amiss: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: amiss.append(context))
+        call = orders.WatchOrder(orders_pb2.WatchOrderRequest(name="orders/large"))
+        await call.read()
+
+        async def waits_for_its_reader() -> bool:
+            before = gateway.seen.written
+            await asyncio.sleep(0.05)
+            return gateway.seen.written == before > 0
+
+        before = counted("CANCELLED")
+        await eventually(waits_for_its_reader)
+        call.cancel()
+
+        async def ended() -> bool:
+            return counted("CANCELLED") > before
+
+        await eventually(ended)
+        gc.collect()
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().set_exception_handler(None)
+        assert amiss == []
 
     async def test_client_stream(self, gateway: Running, catalog: Catalog) -> None:
         call = catalog.ImportProducts()
