@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from chassis.call import Call, serving
 from chassis.errors import MercatoError
 from chassis.handlers import ANONYMOUS, CALLER, TRACEPARENT, Context
+from chassis.limits import Calls
 from chassis.policy import Policy
 from chassis.server import Server
 from chassis.status import CODES, DETAILS, FAULTS, PUSHBACK, to_trailers
@@ -49,7 +50,8 @@ class PassThrough(grpc.GenericRpcHandler):
             policy = Policy.of(method)
             streaming = method.client_streaming or method.server_streaming
             timeout_s = policy.timeout_s if streaming else UNARY_TIMEOUT_S
-            limit = (lambda: server.streams) if method.server_streaming else partial(server.calls.serving, policy.path)
+            unary = partial(_counted, server.calls, policy.path)
+            limit = partial(server.streams.until, None) if method.server_streaming else unary
             forward = _Forward(policy.path, stubs[policy.path], limit, timeout_s, telemetry)
             make: Any = getattr(grpc, f"{kind_of(method)}_rpc_method_handler")
             self._handlers[policy.path] = make(getattr(forward, kind_of(method)))
@@ -66,7 +68,7 @@ class _Forward:
         self,
         path: str,
         stub: Callable[..., Any],
-        limit: Callable[[], AbstractContextManager[None]],
+        limit: Callable[[], AbstractAsyncContextManager[None]],
         timeout_s: float,
         telemetry: Telemetry,
     ) -> None:
@@ -111,8 +113,11 @@ class _Forward:
         incoming, code = Incoming(self._telemetry, self._path, parent), "CANCELLED"
         caller = str(given.get(CALLER) or ANONYMOUS)
         try:
-            with self._limit(), serving(Call(self._path, caller, None, incoming.trace)):
-                with self._made.calling(self._path) as trace:
+            async with self._limit():
+                with (
+                    serving(Call(self._path, caller, None, incoming.trace)),
+                    self._made.calling(self._path) as trace,
+                ):
                     left_s = context.time_remaining()
                     yield {
                         "timeout": self._timeout_s if left_s is None else left_s,
@@ -155,6 +160,12 @@ class _Forward:
     async def _headers(self, call: Any, context: Context) -> None:
         if headers := _backward(await call.initial_metadata()):
             await context.send_initial_metadata(headers)
+
+
+@asynccontextmanager
+async def _counted(calls: Calls, path: str) -> AsyncIterator[None]:
+    with calls.serving(path):
+        yield
 
 
 def _forward(metadata: Metadata, caller: str, trace: Trace) -> tuple[tuple[str, str | bytes], ...]:

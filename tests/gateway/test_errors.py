@@ -10,7 +10,10 @@ from io import BytesIO
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
+from mercato.orders.v1.orders_pb2 import WatchOrderRequest
+from mercato.orders.v1.orders_pb2_grpc import OrderServiceStub
 from yarl import URL
 
 from chassis.clock import SystemClock
@@ -318,3 +321,15 @@ class TestServices:
             await asyncio.wait_for(closing.__aexit__(None, None, None), 5)
             assert b'event: error\ndata: {"code":14' in await stream.read()
             assert (await call).status == 504
+
+    async def test_closing_ends_streams_of_grpc_too(self, gateway: Running) -> None:
+        told = settings(targets=gateway.targets, grace_s=20.0)
+        closing = await Gateway(told, SystemClock(), gateway.contract).__aenter__()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{closing.grpc_port}") as channel:
+            orders: Any = OrderServiceStub(channel)
+            call = orders.WatchOrder(WatchOrderRequest(name="orders/endless"))
+            await call.read()
+            await call.read()
+            await asyncio.wait_for(gateway.seen.waiting.wait(), 5)
+            await asyncio.wait_for(closing.__aexit__(None, None, None), 5)
+            assert await asyncio.wait_for(call.code(), 5) == grpc.StatusCode.UNAVAILABLE
