@@ -11,6 +11,7 @@ from chassis.consumer import Consumer
 from chassis.database import Database
 from chassis.errors import Unavailable
 from chassis.sagas import Sagas
+from chassis.telemetry.messaging import caught_up
 from chassis.telemetry.metrics import Measured, gauge, measure
 
 EVERY_S = 2.0
@@ -55,7 +56,10 @@ class Waiting:
         self.unpublished, self.dead_letters = row["unpublished"], row["dead"]
         self.outbox_lag_s = max((self._clock.now() - row["oldest"]).total_seconds(), 0) if row["oldest"] else 0.0
         if self._consumer:
-            _pending.labels(self._consumer.group).set(await self._consumer.pending())
+            pending = await self._consumer.pending()
+            _pending.labels(self._consumer.group).set(pending)
+            if not pending:
+                caught_up(self._consumer.group)
         if self._sagas:
             live = Counter((saga.kind, saga.status) for saga in await self._sagas.live(MOST_SAGAS))
             for kind in self._sagas.kinds:

@@ -27,8 +27,8 @@ _consumed = counter(
     "messaging.consumer.group.name", "messaging.destination.name", "error.type",
 )  # fmt: skip
 _lag = gauge(
-    "mercato.consumer.lag", "How old the event that was handled last was by then.", "messaging.consumer.group.name",
-    unit="s",
+    "mercato.consumer.lag", "How old the event that was handled last was by then; 0 where none waits.",
+    "messaging.consumer.group.name", unit="s",
 )  # fmt: skip
 
 
@@ -82,6 +82,11 @@ class Processing:
         if self._span:
             fail(self._span, error)
             self._span.end()
+
+
+def caught_up(group: str) -> None:
+    """Note that no event waits for a group: that the last one was late is over then."""
+    _lag.labels(group).set(0)
 
 
 def _attributes(event: Event, operation: str) -> dict[str, str]:

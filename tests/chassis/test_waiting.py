@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 
+import chassis.waiting
 from chassis.app import App
+from chassis.bus import Event
 from chassis.clock import SystemClock
+from chassis.telemetry.messaging import Processing
 from tests.stage import Stage, eventually
 
 _EVENT = (
@@ -39,3 +44,48 @@ async def test_what_waits_at_all_services_of_a_process_counts(stage: Stage, tmp_
         return (unpublished, letters) == (4, 4) and 7200 <= lag_s < 7300
 
     await eventually(shows)
+
+
+class Consumer:
+    """One that a test says of how much it has before it."""
+
+    group = "tests-of-waiting"
+    left = 1
+
+    async def pending(self) -> int:
+        return self.left
+
+    async def prune(self) -> None:
+        """There is nothing to forget."""
+
+
+async def test_who_has_caught_up_is_not_late_any_more(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis.waiting, "EVERY_S", 0.02)
+    consumer: Any = Consumer()
+    made = SystemClock().now() - timedelta(minutes=5)
+    Processing(Event("goods/1/1", "goods", "T", "goods/1", made, "", b""), consumer.group).done()
+
+    async def compose(app: App) -> None:
+        app.consumer = consumer
+        await app.open_database(tmp_path)
+
+    def lag_s() -> float:
+        labels = {"messaging_consumer_group_name": consumer.group}
+        return REGISTRY.get_sample_value("mercato_consumer_lag_seconds", labels) or 0.0
+
+    async def has_looked() -> bool:
+        labels = {"messaging_consumer_group_name": consumer.group}
+        return bool(REGISTRY.get_sample_value("mercato_consumer_pending", labels) == consumer.left)
+
+    await stage.start("goods", compose)
+    await eventually(has_looked)
+    assert lag_s() > 299
+    consumer.left = 0
+    await eventually(has_looked)
+
+    async def caught_up() -> bool:
+        return lag_s() == 0
+
+    await eventually(caught_up)
