@@ -173,6 +173,23 @@ async def test_nothing_is_asked_while_nobody_looks(page: Page) -> None:
         await page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
 
 
+async def test_a_page_that_stays_open_keeps_nothing_of_the_beats_before(page: Page) -> None:
+    await page.add_init_script("""
+        globalThis.listening = 0;
+        for (const [name, step] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+          AbortSignal.prototype[name] = function (...given) {
+            listening += step;
+            return EventTarget.prototype[name].apply(this, given);
+          };
+        }
+    """)
+    await page.goto("/console")
+    for _ in range(3):
+        async with page.expect_response("**/v1/traffic"):
+            pass
+    assert await page.evaluate("listening") <= 1
+
+
 @pytest.mark.parametrize(
     ("missing", "said"),
     [("traffic", "Telemetry does not answer"), ("mesh", "The mesh does not answer")],

@@ -108,14 +108,24 @@ class Beat {
 
 const sleep = (ms, signal) =>
   new Promise((done) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+    const over = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", over); // a page may stay open for days
+      done();
+    };
+    const timer = setTimeout(over, ms);
+    signal.addEventListener("abort", over);
   });
 
 const once = (target, event, signal) =>
   new Promise((done) => {
-    target.addEventListener(event, done, { once: true, signal });
-    signal.addEventListener("abort", done, { once: true });
+    const over = () => {
+      target.removeEventListener(event, over);
+      signal.removeEventListener("abort", over);
+      done();
+    };
+    target.addEventListener(event, over);
+    signal.addEventListener("abort", over);
   });
 
 function arriveAt(view) {
