@@ -39,14 +39,24 @@ export function links({ mesh, traffic }) {
   };
   for (const [from, to] of askedFor(mesh)) add("edge", from, to, {});
   for (const edge of traffic?.edges ?? []) add("edge", edge.caller, edge.callee, { edge });
+  leaveOutReports(found);
   for (const stream of traffic?.streams ?? []) add("stream", stream.producer, stream.consumer, { stream });
   return found;
 }
 
-/**
- * Return who may call whom, `[from, to]`: whom the clients of the mesh ask for. What most of them ask for is left out: it
- * is where all report to, and its wires would hide the others.
- */
+/** Leave out calls within to where most report, as to the mesh and telemetry: their wires would hide the others. */
+function leaveOutReports(found) {
+  const all = [...found.values()];
+  const callers = new Set(all.map((link) => link.from));
+  const called = new Set(all.map((link) => link.to));
+  if (callers.size < FEW) return;
+  for (const { key, from, to } of all) {
+    const askers = all.filter((link) => link.to === to).length;
+    if (askers > callers.size / 2 && called.has(from)) found.delete(key);
+  }
+}
+
+/** Return who may call whom, `[from, to]`: whom the clients of the mesh ask for. */
 function askedFor(mesh) {
   const known = new Set((mesh?.services ?? []).map((each) => each.service));
   const asked = new Map();
@@ -55,9 +65,7 @@ function askedFor(mesh) {
     const names = configs.find((config) => config.type === "Listener")?.names ?? [];
     if (known.has(from)) asked.set(from, new Set([...(asked.get(from) ?? []), ...names]));
   }
-  const pairs = [...asked].flatMap(([from, names]) => [...names].map((to) => [from, to]));
-  const askers = (name) => pairs.filter(([, to]) => to === name).length;
-  return pairs.filter(([, to]) => asked.size < FEW || askers(to) <= asked.size / 2);
+  return [...asked].flatMap(([from, names]) => [...names].map((to) => [from, to]));
 }
 
 const FEW = 4;
@@ -72,6 +80,13 @@ export function gauge(instances, name, part = "") {
   }
   return sum;
 }
+
+/**
+ * Return a gauge of what the instances of a service share, as what waits in its database: each of them tells all of it, so
+ * it is what the one says that says most.
+ */
+export const shared = (service, name, part) =>
+  Math.max(0, ...service.instances.map((instance) => gauge([instance], name, part)));
 
 const hasGauge = (service, name) =>
   service.instances.some((instance) => Object.keys(instance.gauges ?? {}).some((key) => key.split("{")[0] === name));

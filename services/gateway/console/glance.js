@@ -1,7 +1,7 @@
 // The whole system in one line of figures, and what the page remembers of the last minute for it.
 
 import { h } from "./dom.js";
-import { breakers, gauge, links } from "./fleet.js";
+import { breakers, links, shared } from "./fleet.js";
 import { icon } from "./icons.js";
 import { spark } from "./parts.js";
 import { lasting } from "./time.js";
@@ -30,6 +30,7 @@ export function remember(before, fleet, found) {
 function sums(fleet, found) {
   const all = [...found.values()];
   const instances = all.flatMap((each) => each.instances);
+  const gauge = (name, part) => all.reduce((total, each) => total + shared(each, name, part), 0);
   const entered = new Set([...links(fleet).values()].filter((link) => link.kind === "edge").map((link) => link.to));
   const edges = fleet.traffic?.edges ?? [];
   const [doors, within] = [
@@ -42,12 +43,13 @@ function sums(fleet, found) {
     calls: sum(within, "callsPerSecond"),
     faults: sum(edges, "faultsPerSecond"),
     slowest: Math.max(0, ...doors.map(({ rates = {} }) => rates.p99S ?? 0)),
-    waiting: gauge(instances, "mercato.outbox.unpublished") + gauge(instances, "mercato.consumer.pending"),
-    live: gauge(instances, "mercato.saga.live") - gauge(instances, "mercato.saga.live", "=stuck"),
-    stuck: gauge(instances, "mercato.saga.live", "=stuck"),
-    letters: gauge(instances, "mercato.dead_letters"),
+    waiting: gauge("mercato.outbox.unpublished") + gauge("mercato.consumer.pending"),
+    live: gauge("mercato.saga.live", "=running") + gauge("mercato.saga.live", "=unwinding"),
+    stuck: gauge("mercato.saga.live", "=stuck"),
+    letters: gauge("mercato.dead_letters"),
     breakers: all.reduce((total, each) => total + breakers(each).length, 0),
     serving: instances.filter((one) => one.state === "STATE_SERVING").length,
+    down: instances.filter((one) => one.state === "STATE_UNHEALTHY").length,
     known: instances.filter((one) => one.state && one.state !== "STATE_UNSPECIFIED").length,
   };
 }
@@ -58,7 +60,11 @@ export function glance({ fleet, now, history }) {
   return h(
     "ul",
     { class: "glance", "aria-label": "At a glance" },
-    figure("Serving", fleet.mesh ? `${now.serving} of ${now.known}` : "–", now.serving < now.known && "bad"),
+    figure(
+      "Serving",
+      fleet.mesh ? `${now.serving} of ${now.known}` : "–",
+      now.down > 0 ? "bad" : now.serving < now.known && "warn",
+    ),
     figure("Requests", told ? rate(now.requests) : "–", "", "/s", history.requests),
     figure("Calls within", told ? rate(now.calls) : "–", "", "/s", history.calls),
     figure("Errors", told ? rate(now.faults) : "–", now.faults > 0 && "bad", "/s", history.faults),

@@ -3,7 +3,7 @@
 import { readCourse } from "./course.js";
 import { details } from "./details.js";
 import { h, svg } from "./dom.js";
-import { breakers, gauge, links, readFleet, services } from "./fleet.js";
+import { breakers, gauge, links, readFleet, services, shared } from "./fleet.js";
 import { glance, remember } from "./glance.js";
 import { health } from "./health.js";
 import { tint } from "./hue.js";
@@ -114,7 +114,7 @@ function card(data, service, incoming, plan, chosen, wide) {
       h("span", { class: "figure" }, calls(service), h("small", {}, "/s")),
     ),
     served(service),
-    queues(service),
+    queues(service, data.fleet.traffic),
     h(
       "ul",
       { class: "instances" },
@@ -139,29 +139,30 @@ function calls(service) {
 function served(service) {
   if (!service.methods.length) return h("p", { class: "served" }, "\u00a0");
   const faults = service.methods.reduce((sum, { rates = {} }) => sum + (rates.faultsPerSecond ?? 0), 0);
-  const slowest = Math.max(...service.methods.map(({ rates = {} }) => rates.p99S ?? 0));
+  const called = service.methods.filter(({ rates }) => rates?.callsPerSecond);
+  const slowest = Math.max(...called.map(({ rates }) => rates.p99S ?? 0));
   return h(
     "p",
     { class: "served" },
-    h("span", {}, "p99 ", lasting(slowest * 1000)),
+    h("span", {}, "p99 ", called.length ? lasting(slowest * 1000) : "–"),
     h("span", { class: faults ? "bad" : "" }, faults > 0 && icon("fault"), `${rate(faults)} err/s`),
   );
 }
 
-function queues(service) {
-  const waiting =
-    gauge(service.instances, "mercato.outbox.unpublished") + gauge(service.instances, "mercato.consumer.pending");
-  const lag = Math.max(
-    gauge(service.instances, "mercato.outbox.lag"),
-    gauge(service.instances, "mercato.consumer.lag"),
-  );
+function queues(service, told) {
+  const waiting = shared(service, "mercato.outbox.unpublished") + shared(service, "mercato.consumer.pending");
+  const lag = Math.max(shared(service, "mercato.outbox.lag"), shared(service, "mercato.consumer.lag"));
   const queued = gauge(service.instances, "mercato.server.calls.queued");
   const open = breakers(service).length;
   return h(
     "p",
     { class: "queues" },
-    h("span", { class: queued ? "warn" : "" }, `queue ${queued}`),
-    h("span", { class: lag > LATE_S ? "warn" : "" }, `events ${waiting}${waiting ? `, ${lasting(1000 * lag)}` : ""}`),
+    h("span", { class: queued ? "warn" : "" }, `queue ${told ? queued : "–"}`),
+    h(
+      "span",
+      { class: lag > LATE_S ? "warn" : "" },
+      `events ${told ? waiting : "–"}${waiting ? `, ${lasting(1000 * lag)}` : ""}`,
+    ),
     open > 0 && h("span", { class: "bad" }, icon("open"), `${open} open`),
   );
 }
@@ -190,13 +191,17 @@ function incomer(link, chosen, style) {
       "a",
       place,
       from,
-      link.stream ? flow(link.stream) : link.edge ? traffic(link.edge) : h("span", { class: "unseen" }, "no calls"),
+      link.stream
+        ? flow(link.stream)
+        : link.edge
+          ? traffic(link.edge)
+          : h("span", { class: "unseen idle" }, "no calls"),
     ),
   );
 }
 
 function traffic({ rates = {}, retriesPerSecond = 0, openBreakers = 0 }) {
-  if (!rates.callsPerSecond) return h("span", { class: "unseen" }, "no calls");
+  if (!rates.callsPerSecond) return h("span", { class: "unseen idle" }, "no calls");
   return [
     h("b", {}, rate(rates.callsPerSecond), h("small", {}, "/s")),
     h("span", {}, `${short(rates.p50S)} / ${lasting(1000 * (rates.p99S ?? 0))}`),
