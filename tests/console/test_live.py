@@ -186,4 +186,18 @@ async def test_the_map_says_what_it_lacks_and_shows_the_rest(
     await page.goto("/console")
     await expect(page.get_by_role("status")).to_contain_text(said)
     await expect(page.locator('li[data-key="orders/1"]')).to_be_visible()
+    known = "events \u2013" if missing == "traffic" else "events 0"
+    await expect(page.locator('[data-key="service/orders"] .queues')).to_contain_text(known)
+    await page.close()
+
+
+async def test_a_view_that_cannot_be_read_says_which_it_is_and_comes_by_itself(browser: Browser, url: str) -> None:
+    page = await browser.new_page(base_url=url)
+    status = '{"code": 14, "message": "The service could not be reached."}'
+    await page.route("**/v1/objectives", lambda route: route.fulfill(status=503, body=status))
+    await page.goto("/console#/objectives")
+    await expect(page.get_by_role("status")).to_contain_text("The service could not be reached.")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Objectives")
+    await page.unroute_all()
+    await expect(page.get_by_role("table")).to_be_visible()
     await page.close()
