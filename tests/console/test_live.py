@@ -191,6 +191,19 @@ async def test_the_map_says_what_it_lacks_and_shows_the_rest(
     await page.close()
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [(f"traces/{'0' * 31}1", "does not exist"), ("traces/zz", "does not match"), ("orders/nope", "does not exist")],
+)
+async def test_what_is_not_there_is_an_answer(browser: Browser, url: str, place: str, said: str) -> None:
+    page = await browser.new_page(base_url=url)
+    await page.goto(f"/console#/{place}")
+    await expect(page.locator("main")).to_contain_text(said)
+    await expect(page.locator("main")).not_to_contain_text("asks again")
+    await expect(page.locator("#pulse")).to_contain_text("live")
+    await page.close()
+
+
 async def test_a_view_that_cannot_be_read_says_which_it_is_and_comes_by_itself(browser: Browser, url: str) -> None:
     page = await browser.new_page(base_url=url)
     status = '{"code": 14, "message": "The service could not be reached."}'

@@ -115,6 +115,16 @@ async def test_where_all_report_to_has_wires_only_from_the_door(page: Page) -> N
     assert "edge/orders/payments" in found
 
 
+@pytest.mark.parametrize(
+    ("process", "asked"), [("together", ["catalog", "orders"]), ("orders", ["orders"]), (None, ["catalog", "orders"])]
+)
+async def test_services_are_asked_that_tell_of_it_or_may(page: Page, process: str | None, asked: list[str]) -> None:
+    heard = [{"service": process, "instance": f"{process}/1", "gauges": {"mercato.dead_letters": 1}}]
+    mesh = {"services": [{"service": name} for name in ("orders", "gateway", "catalog", "mesh")]}
+    fleet = json.dumps({"mesh": mesh, "traffic": {"instances": heard} if process else None})
+    assert await run(page, "fleet.js", f"it.thoseWith({fleet}, 'mercato.dead_letters')") == asked
+
+
 async def test_what_all_instances_tell_of_their_service_counts_once(page: Page) -> None:
     saga = "mercato.saga.live{mercato.saga.kind=Checkout,mercato.saga.status="
     gauges = {"mercato.outbox.unpublished": 5, "mercato.dead_letters": 6, f"{saga}running}}": 4, f"{saga}stuck}}": 1}

@@ -91,13 +91,19 @@ export const shared = (service, name, part) =>
 const hasGauge = (service, name) =>
   service.instances.some((instance) => Object.keys(instance.gauges ?? {}).some((key) => key.split("{")[0] === name));
 
-/** Return the names of the services with events of their own that tell of a gauge; without telemetry, of all of them. */
+/**
+ * Return the names of the services with events of their own that tell of a gauge; all of them where that is not known:
+ * without telemetry, or where one process tells for many services.
+ */
 export function thoseWith(fleet, name) {
-  const all = [...services(fleet).values()].filter((each) => !DOORS.has(each.name));
-  return all.filter((each) => !fleet.traffic || hasGauge(each, name)).map((each) => each.name);
+  const found = services(fleet);
+  const known = fleet.traffic && !found.has(TOGETHER);
+  const all = [...found.values()].filter((each) => !NO_EVENTS.has(each.name));
+  return all.filter((each) => !known || hasGauge(each, name)).map((each) => each.name);
 }
 
-const DOORS = new Set(["gateway", "mesh", "telemetry"]); // they keep no events
+const TOGETHER = "together";
+const NO_EVENTS = new Set(["gateway", "mesh", "telemetry", TOGETHER]);
 
 /** Return the circuit breakers that are not closed, of all instances of a service. */
 export const breakers = (service) =>

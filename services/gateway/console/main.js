@@ -126,7 +126,7 @@ function arriveAt(view) {
 
 function problem(failure, title, data) {
   if (data !== undefined) return notice(failure.message, " What is shown is from before.");
-  return [heading(title), failure.status === 404 ? nothing(failure.message) : notice(failure.message, AGAIN)];
+  return [heading(title), failure.final ? nothing(failure.message) : notice(failure.message, AGAIN)];
 }
 
 const navigation = (place) =>

@@ -45,7 +45,9 @@ export const map = {
 /** What cannot be shown, and why. */
 function lacks({ mesh, traffic }) {
   if (!mesh && !traffic)
-    return nothing("Neither the mesh nor telemetry answers: nothing is known of the services now.");
+    return nothing(
+      "Neither the mesh nor telemetry answers, or this suite runs without them: nothing is known of the services now.",
+    );
   if (!traffic)
     return notice("Telemetry does not answer: rates of calls are those the mesh hears of, others are not known.");
   if (!mesh)
