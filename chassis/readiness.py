@@ -72,7 +72,10 @@ class Dependency:
             problem = missing.problem if certain else self.problem
         if bool(problem) != bool(self.problem):
             self.since = clock.now()
-            _log.warning(f"{self.name} {'is missing' if problem else 'is back'}", extra={"problem": problem})
+            if problem:
+                _log.warning(f"{self.name} is missing", extra={"problem": problem})
+            else:
+                _log.info(f"{self.name} is back")
         self.problem = problem
 
 

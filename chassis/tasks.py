@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from chassis.errors import Unavailable
@@ -37,5 +38,8 @@ async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
-def _name(work: Work) -> str:
-    return getattr(work, "__qualname__", repr(work))
+def _name(work: Callable[..., Any]) -> str:
+    """Return what the code calls it; of a function that is given work to do, what that work is called."""
+    if isinstance(work, partial):
+        return _name(next(filter(callable, work.args), work.func))
+    return getattr(work, "__qualname__", type(work).__qualname__)

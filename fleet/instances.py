@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import grpc
 import grpc.aio
 from mercato.operations.v1 import operations_pb2 as pb
 from mercato.operations.v1.operations_pb2_grpc import InstanceServiceStub
@@ -31,12 +32,13 @@ class Change:
 
 
 async def note(address: str) -> str:
-    """Return what an instance lacks, and `without` before what it can do without; empty where it does not say."""
+    """Return what an instance lacks, and `without` before what it can do without; empty where nothing listens."""
     async with _asked(address) as stub:
         try:
             instance = (await stub.GetInstance(pb.GetInstanceRequest(), timeout=_TIMEOUT_S)).instance
-        except grpc.aio.AioRpcError:
-            return ""
+        except grpc.aio.AioRpcError as error:
+            hangs = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            return f"no answer within {_TIMEOUT_S:g} s" if hangs else ""
     return lacking(instance)
 
 

@@ -14,7 +14,7 @@ from chassis.handlers import TRACEPARENT
 from chassis.telemetry.trace import Trace
 from fleet.client import unseen
 from fleet.errors import FleetError
-from fleet.plan import FRONT, Plan
+from fleet.plan import FRONT, TELEMETRY, Plan
 from fleet.story import Story, name_of, teller
 
 _TIMEOUT_S = 5.0
@@ -54,6 +54,10 @@ def traces(plan: Plan, text: str) -> list[str]:
 
 async def traffic(plan: Plan, window: timedelta, every_s: float) -> AsyncIterator[GetTrafficResponse]:
     """Yield what goes on over the last seconds, now and again every so often; FleetError where it cannot be told."""
+    if TELEMETRY not in plan.slots:
+        raise FleetError(
+            f"this suite has no telemetry of its own: it was started with MERCATO_TELEMETRY={plan.telemetry}"
+        )
     request = GetTrafficRequest()
     request.window.FromTimedelta(window)
     not_recorded = ((TRACEPARENT, Trace.start().traceparent),)
@@ -63,7 +67,7 @@ async def traffic(plan: Plan, window: timedelta, every_s: float) -> AsyncIterato
             try:
                 yield await telemetry.GetTraffic(request, timeout=_TIMEOUT_S, metadata=not_recorded)
             except grpc.aio.AioRpcError as error:
-                raise FleetError(f"telemetry does not answer: {error.details()}; see `mercato ps`") from None
+                raise FleetError(f"telemetry does not answer ({error.details()}); see `mercato ps`") from None
             await asyncio.sleep(every_s)
 
 

@@ -24,6 +24,8 @@ from fleet.story import Head, Resource, Story, ToldEvent
 
 NARROWEST_NAME, WIDEST_NAME = 20, 60
 NARROWEST_BAR, WIDEST_BAR = 10, 40
+REMARK = 26
+"""Room beside a bar for which attempt it was and how it failed."""
 _COLORS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green")
 """Of services, in the order in which they come in."""
 _KINDS = {Span.KIND_CLIENT: "→ ", Span.KIND_PRODUCER: "⇢ ", Span.KIND_CONSUMER: "⇠ "}
@@ -47,7 +49,7 @@ def view(story: Story, width: int) -> Group:
     parts = [_head(story)]
     for trace in story.traces:
         parts += [_title(_summary(trace)), *waterfall(trace, width)]
-    if not story.traces:
+    if not story.traces and "telemetry" not in story.missing:
         named = f" ({', '.join(story.unrecorded)})" if story.unrecorded else ""
         parts.append(Text(f"\nNo trace of it was recorded{named}.\n{_UNRECORDED}", style="yellow"))
     for title, lines in (
@@ -68,7 +70,7 @@ def waterfall(trace: Trace, width: int) -> Iterator[Text]:
     colors: defaultdict[str, str] = defaultdict(lambda: _COLORS[len(colors) % len(_COLORS)])
     bar_width = min(max((width - 30) // 3, NARROWEST_BAR), WIDEST_BAR)
     service_width = max((len(span.service) for span in trace.spans), default=0)
-    name_width = min(max(width - service_width - bar_width - 15, NARROWEST_NAME), WIDEST_NAME)
+    name_width = min(max(width - service_width - bar_width - 15 - REMARK, NARROWEST_NAME), WIDEST_NAME)
     for depth, span in tree(trace.spans):
         name = Text("  " * depth + _KINDS.get(span.kind, "") + short_method(span.name), "red" if span.failed else "")
         name.truncate(name_width, overflow="ellipsis", pad=True)
@@ -78,6 +80,8 @@ def waterfall(trace: Trace, width: int) -> Iterator[Text]:
             (f"{bar(trace, span, bar_width):{bar_width}}", "red" if span.failed else colors[span.service]),
             f"{span.duration.ToMicroseconds() / 1000:8.1f} ms",
             _remark(trace, span),
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
 
@@ -131,13 +135,13 @@ def _summary(trace: Trace) -> str:
 
 
 def _remark(trace: Trace, span: Span) -> Text:
-    """What is worth a word beside a bar: how it failed, which attempt it was, which other trace it comes from."""
+    """What is worth a word beside a bar: which attempt it was, which other trace it comes from, how it failed."""
     attempt = span.attributes.get("mercato.saga.attempt", "1")
     said = [f"attempt {attempt}"] if attempt not in ("", "0", "1") else []
     said += [f"from {link.trace}" for link in span.links if link.trace != trace.name]
     code = span.attributes.get("error.type") or span.attributes.get("rpc.response.status_code", "")
     failure = " ".join(filter(None, (code, span.status_message))) if span.failed else ""
-    return Text.assemble((f"  {failure}" if failure else "", "red"), (f"  {', '.join(said)}" if said else "", "dim"))
+    return Text.assemble((f"  {', '.join(said)}" if said else "", "dim"), (f"  {failure}" if failure else "", "red"))
 
 
 def _saga(saga: Saga) -> Iterator[Text]:

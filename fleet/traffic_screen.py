@@ -24,9 +24,10 @@ def view(methods: Sequence[MethodTraffic], window_s: float, note: str = "") -> G
     """One row a method, and all of them together; below it a note."""
     calls = sum(method.rates.calls_per_second for method in methods)
     faults = sum(method.rates.faults_per_second for method in methods)
+    services = len({method.service for method in methods})
     title = Text.assemble(
         (f"{calls:.1f} calls/s", "bold"),
-        f" served by {len({method.service for method in methods})} services over {window_s:g} s, ",
+        f" served by {services} service{'' if services == 1 else 's'} over {window_s:g} s, ",
         (f"{faults:.2f} faults/s", "red" if faults else ""),
     )
     parts: list[RenderableType] = [title, _table(methods)]

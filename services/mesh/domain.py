@@ -40,7 +40,7 @@ def steered(instances: Iterable[Instance], policy: Policy) -> list[Instance]:
         if instance.name in resting and instance.state == Instance.STATE_SERVING:
             told, instance = instance, Instance()
             instance.CopyFrom(told)
-            instance.state, instance.reason = Instance.STATE_DRAINING, "its policy lets it rest"
+            instance.state, instance.reason = Instance.STATE_DRAINING, "drained by its policy"
         result.append(instance)
     return result
 

@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -135,6 +136,24 @@ async def test_background_work_that_fails_is_logged_and_done_again(
     assert failed.exc_info
     assert (waits.levelname, waits.message) == ("WARNING", "background work waits")
     assert not [task for task in asyncio.all_tasks() if "_endless" in repr(task)]
+
+
+async def test_work_that_waits_is_called_as_its_code_calls_it(caplog: pytest.LogCaptureFixture) -> None:
+    class Recorder:
+        async def record(self) -> None:
+            raise Unavailable
+
+    async def every(_period_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        await work()
+
+    task = asyncio.create_task(chassis.tasks.endless(partial(every, 1.0, Recorder().record)))
+
+    async def told() -> bool:
+        return bool(caplog.records)
+
+    await eventually(told)
+    await chassis.tasks.cancel([task])
+    assert caplog.records[0].__dict__["work"].endswith("Recorder.record")
 
 
 async def test_a_start_that_fails_leaves_nothing_open(stage: Stage, tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ async def test_what_is_certain_counts_at_once_and_is_over_at_once(watched: Watch
     assert watched.told == ["database: connection refused", ""]
 
 
+async def test_that_it_is_back_is_no_warning(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "chassis.readiness")
+    for problem in (Missing("connection refused"), None):
+        watched.needed.problem = problem
+        await watched.clock.look_again()
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert said == [("WARNING", "database is missing"), ("INFO", "database is back")]
+
+
 async def test_a_doubt_counts_when_it_lasts(watched: Watched) -> None:
     doubt = Missing("no answer within 2 s", certain=False)
     for problem in (doubt, None, doubt):

@@ -47,6 +47,16 @@ async def test_no_view_is_wider_than_a_phone(page: Page, places: list[str]) -> N
         assert await page.evaluate("document.documentElement.scrollWidth") == 390, place
 
 
+async def test_a_dead_letter_can_be_replayed_on_a_phone_without_scrolling_sideways(page: Page) -> None:
+    letter = {"id": "orders/1/2", "type": "mercato.orders.v1.OrderConfirmed", "key": "orders/1", "error": "long " * 40}
+    await page.route("**/deadLetters", lambda route: route.fulfill(json={"deadLetters": [letter]}))
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await shown(page, "#/dead-letters")
+    box = await page.get_by_role("button", name="Replay orders/1/2").first.bounding_box()
+    assert box
+    assert box["x"] + box["width"] < 390
+
+
 @pytest.mark.parametrize(("scheme", "width"), list(product(("light", "dark"), WIDTHS)))
 async def test_axe_finds_nothing_serious(
     browser: Browser, url: str, places: list[str], scheme: Scheme, width: int

@@ -203,4 +203,31 @@ async def test_the_map_says_what_it_lacks_and_shows_the_rest(
     await page.goto("/console")
     await expect(page.get_by_role("status")).to_contain_text(said)
     await expect(page.locator('li[data-key="orders/1"]')).to_be_visible()
+    known = "events \u2013" if missing == "traffic" else "events 0"
+    await expect(page.locator('[data-key="service/orders"] .queues')).to_contain_text(known)
+    await page.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [(f"traces/{'0' * 31}1", "does not exist"), ("traces/zz", "does not match"), ("orders/nope", "does not exist")],
+)
+async def test_what_is_not_there_is_an_answer(browser: Browser, url: str, place: str, said: str) -> None:
+    page = await browser.new_page(base_url=url)
+    await page.goto(f"/console#/{place}")
+    await expect(page.locator("main")).to_contain_text(said)
+    await expect(page.locator("main")).not_to_contain_text("asks again")
+    await expect(page.locator("#pulse")).to_contain_text("live")
+    await page.close()
+
+
+async def test_a_view_that_cannot_be_read_says_which_it_is_and_comes_by_itself(browser: Browser, url: str) -> None:
+    page = await browser.new_page(base_url=url)
+    status = '{"code": 14, "message": "The service could not be reached."}'
+    await page.route("**/v1/objectives", lambda route: route.fulfill(status=503, body=status))
+    await page.goto("/console#/objectives")
+    await expect(page.get_by_role("status")).to_contain_text("The service could not be reached.")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Objectives")
+    await page.unroute_all()
+    await expect(page.get_by_role("table")).to_be_visible()
     await page.close()

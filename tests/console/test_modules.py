@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +59,74 @@ async def test_a_waterfall_has_children_below_parents_and_strangers_at_the_top(p
     assert rows == [["lost", 0, 0], ["root", 0, 1], ["early", 1, 2], ["late", 1, 3], ["leaf", 2, 4]]
     closed = await run(page, "spans.js", f"it.rows({spans}, new Set(['root'])).map((row) => row.span.id)")
     assert closed == ["lost", "root"]
+
+
+async def test_in_a_large_trace_what_failed_or_is_sought_stays_open(page: Page) -> None:
+    spans = [
+        {"id": name, "parentId": parent, "failed": failed}
+        for name, parent, failed in (
+            ("PlaceOrder", "", False),
+            ("ReserveStock", "PlaceOrder", False),
+            ("INSERT", "ReserveStock", False),
+            ("undo", "PlaceOrder", False),
+            ("VoidPayment", "undo", True),
+            ("CommitStock", "PlaceOrder", False),
+            ("UPDATE", "CommitStock", False),
+        )
+    ]
+    told = json.dumps(spans)
+    assert await run(page, "spans.js", f"it.plainCalls({told})") == ["ReserveStock", "CommitStock"]
+    assert await run(page, "spans.js", f"it.plainCalls({told}, 'UPDATE')") == ["ReserveStock"]
+
+
+STUCK = {
+    "step": "authorize_payment",
+    "attempts": 24,
+    "status": "stuck",
+    "refusal": {"reason": "NO_CARRIER"},
+    "steps": [
+        {"name": "reserve_stock", "state": "STATE_TO_UNDO"},
+        {"name": "authorize_payment", "state": "STATE_TO_UNDO"},
+        {"name": "book_shipment", "state": "STATE_REFUSED"},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("spans", "said"),
+    [
+        ([], "to be undone, failed 24 times"),
+        ([{"name": "undo authorize_payment", "duration": "0.25s"}] * 2, "to be undone, 2 tries, 500 ms"),
+    ],
+)
+async def test_what_fails_while_a_saga_unwinds_is_the_way_back(page: Page, spans: list[Any], said: str) -> None:
+    step = f"it.sagaSteps({json.dumps(STUCK)}, {json.dumps(spans)}).children[1]"
+    assert await run(page, "saga.js", f"{step}.querySelector('.undo').textContent") == said
+    assert await run(page, "saga.js", f"{step}.querySelector('small').textContent") == "done"
+
+
+async def test_where_all_report_to_has_wires_only_from_the_door(page: Page) -> None:
+    within = ("orders", "catalog", "payments", "shipping")
+    edges = [("gateway", name) for name in (*within, "mesh")] + [(name, "mesh") for name in within]
+    edges += [("orders", "payments"), ("orders", "catalog")]
+    traffic = json.dumps({"edges": [{"caller": caller, "callee": callee} for caller, callee in edges]})
+    found = await run(page, "fleet.js", f"[...it.links({{ mesh: null, traffic: {traffic} }}).keys()]")
+    assert [key for key in found if key.endswith("/mesh")] == ["edge/gateway/mesh"]
+    assert "edge/orders/payments" in found
+
+
+@pytest.mark.parametrize(
+    ("instance", "word"),
+    [
+        ({"state": "STATE_UNHEALTHY", "reason": "database: no answer within 2 s"}, "not ready"),
+        ({"state": "STATE_UNHEALTHY", "reason": "it refuses connections"}, "down"),
+        ({"state": "STATE_DRAINING", "reason": "drained by its policy"}, "draining"),
+    ],
+)
+async def test_an_instance_that_runs_and_lacks_something_is_not_called_down(
+    page: Page, instance: dict[str, str], word: str
+) -> None:
+    assert await run(page, "health.js", f"it.health({instance}).word") == word
 
 
 async def test_the_map_puts_callees_after_callers_and_no_card_on_another(page: Page) -> None:

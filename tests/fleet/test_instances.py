@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from mercato.operations.v1.operations_pb2 import Dependency, Instance
 from rich.console import Console
 
@@ -43,3 +45,9 @@ def test_why_an_instance_is_not_ready_stands_beside_its_health() -> None:
 
 async def test_who_does_not_answer_has_nothing_to_say() -> None:
     assert await note("127.0.0.1:1") == ""
+
+
+async def test_who_listens_and_does_not_answer_hangs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        said = await note(f"127.0.0.1:{listener.getsockname()[1]}")
+    assert said == "no answer within 1 s"

@@ -109,6 +109,19 @@ def test_a_waterfall_fits_its_terminal_with_each_time_in_sight(width: int) -> No
     assert max(map(len, lines)) <= width
 
 
+def test_a_failure_that_has_much_to_say_keeps_to_its_line_behind_the_attempt() -> None:
+    attributes = {"mercato.saga.attempt": "7", "error.type": "CIRCUIT_OPEN"}
+    failed = span("1", "", 0, 50, failed=True, status_message="It keeps failing. " * 20, attributes=attributes)
+    *_, line = printed(Story("orders/1", traces=[trace(failed)]), 120).splitlines()
+    assert "50.0 ms  attempt 7  CIRCUIT_OPEN" in line
+
+
+def test_while_telemetry_is_away_it_does_not_say_that_nothing_was_recorded() -> None:
+    text = printed(Story("orders/1", missing={"telemetry": "It could not be reached."}))
+    assert "telemetry does not answer: It could not be reached." in text
+    assert "recorded" not in text
+
+
 def test_without_a_recorded_trace_it_says_how_to_record_all_and_tells_the_rest() -> None:
     order = Order(
         name="orders/1", state=Order.STATE_REFUSED, customer="customers/ada", total=money(1250, "GBP"),

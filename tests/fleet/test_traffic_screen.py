@@ -46,5 +46,5 @@ def test_each_method_has_its_rates_and_times_and_all_have_a_sum() -> None:
 
 def test_one_service_can_be_chosen_and_a_note_stands_below() -> None:
     lines = printed("catalog", "telemetry does not answer")
-    assert lines[0].startswith("40.0 calls/s served by 1 services")
+    assert lines[0].startswith("40.0 calls/s served by 1 service over")
     assert lines[-1] == "telemetry does not answer"

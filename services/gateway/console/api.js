@@ -9,6 +9,11 @@ export class Failure extends Error {
     super(message);
     this.status = status;
   }
+
+  /** Whether what was asked for is not there or cannot be, so that to ask again changes nothing. */
+  get final() {
+    return this.status >= 400 && this.status < 500;
+  }
 }
 
 /** Read a resource; `query` holds snake_case fields of the request, empty ones are left out. */

@@ -73,7 +73,7 @@ function ofInstance(one, returned) {
     "section",
     { "data-key": one.name },
     h("h3", {}, one.name, badge(tone, sign, word)),
-    one.reason && h("p", { class: "bad" }, one.reason),
+    one.reason && h("p", { class: tone }, one.reason),
     facts([
       ["version", one.version],
       ["since", one.registerTime && ago(one.registerTime)],
@@ -202,6 +202,6 @@ const legend = () => [
     h("li", {}, icon("open"), "open circuit breaker"),
     h("li", { class: "good" }, icon("serving"), "serving"),
     h("li", { class: "warn" }, icon("draining"), "draining: no new calls"),
-    h("li", { class: "bad" }, icon("unhealthy"), "down"),
+    h("li", { class: "bad" }, icon("unhealthy"), "down, or not ready"),
   ),
 ];

@@ -39,14 +39,24 @@ export function links({ mesh, traffic }) {
   };
   for (const [from, to] of askedFor(mesh)) add("edge", from, to, {});
   for (const edge of traffic?.edges ?? []) add("edge", edge.caller, edge.callee, { edge });
+  leaveOutReports(found);
   for (const stream of traffic?.streams ?? []) add("stream", stream.producer, stream.consumer, { stream });
   return found;
 }
 
-/**
- * Return who may call whom, `[from, to]`: whom the clients of the mesh ask for. What most of them ask for is left out: it
- * is where all report to, and its wires would hide the others.
- */
+/** Leave out calls within to where most report, as to the mesh and telemetry: their wires would hide the others. */
+function leaveOutReports(found) {
+  const all = [...found.values()];
+  const callers = new Set(all.map((link) => link.from));
+  const called = new Set(all.map((link) => link.to));
+  if (callers.size < FEW) return;
+  for (const { key, from, to } of all) {
+    const askers = all.filter((link) => link.to === to).length;
+    if (askers > callers.size / 2 && called.has(from)) found.delete(key);
+  }
+}
+
+/** Return who may call whom, `[from, to]`: whom the clients of the mesh ask for. */
 function askedFor(mesh) {
   const known = new Set((mesh?.services ?? []).map((each) => each.service));
   const asked = new Map();
@@ -55,9 +65,7 @@ function askedFor(mesh) {
     const names = configs.find((config) => config.type === "Listener")?.names ?? [];
     if (known.has(from)) asked.set(from, new Set([...(asked.get(from) ?? []), ...names]));
   }
-  const pairs = [...asked].flatMap(([from, names]) => [...names].map((to) => [from, to]));
-  const askers = (name) => pairs.filter(([, to]) => to === name).length;
-  return pairs.filter(([, to]) => asked.size < FEW || askers(to) <= asked.size / 2);
+  return [...asked].flatMap(([from, names]) => [...names].map((to) => [from, to]));
 }
 
 const FEW = 4;
@@ -93,7 +101,7 @@ export function thoseWith(fleet, name) {
     .map((each) => each.name);
 }
 
-const DOORS = new Set(["gateway", "mesh", "telemetry"]); // they keep no events
+const DOORS = new Set(["gateway", "mesh", "telemetry", "together"]); // they keep no events
 
 /** Return the circuit breakers that are not closed, of all instances of a service. */
 export const breakers = (service) =>

@@ -49,6 +49,7 @@ function sums(fleet, found) {
     letters: commonOf("mercato.dead_letters"),
     breakers: all.reduce((total, each) => total + breakers(each).length, 0),
     serving: instances.filter((one) => one.state === "STATE_SERVING").length,
+    down: instances.filter((one) => one.state === "STATE_UNHEALTHY").length,
     known: instances.filter((one) => one.state && one.state !== "STATE_UNSPECIFIED").length,
   };
 }
@@ -59,7 +60,11 @@ export function glance({ fleet, now, history }) {
   return h(
     "ul",
     { class: "glance", "aria-label": "At a glance" },
-    figure("Serving", fleet.mesh ? `${now.serving} of ${now.known}` : "–", now.serving < now.known && "bad"),
+    figure(
+      "Serving",
+      fleet.mesh ? `${now.serving} of ${now.known}` : "–",
+      now.down > 0 ? "bad" : now.serving < now.known && "warn",
+    ),
     figure("Requests", told ? rate(now.requests) : "–", "", "/s", history.requests),
     figure("Calls within", told ? rate(now.calls) : "–", "", "/s", history.calls),
     figure("Errors", told ? rate(now.faults) : "–", now.faults > 0 && "bad", "/s", history.faults),

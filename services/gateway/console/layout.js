@@ -1,7 +1,7 @@
 // Where the map's services stand and how its wires run: columns by who calls whom, as few crossings as a few sweeps
 // give, a port of its own for each wire. Pure: the same services and links lie the same way every time.
 
-export const CARD = 184;
+export const CARD = 192;
 const LABEL = 150;
 const BETWEEN = 22;
 const PORT = 37;

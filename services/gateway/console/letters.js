@@ -7,7 +7,15 @@ import { badge, heading, nothing, reference, section, service, table } from "./p
 import { ago } from "./time.js";
 import { count, last } from "./words.js";
 
-const COLUMNS = [["event"], ["about"], ["error of the last try"], ["tries", "number"], ["given up"], ["trace"], [""]];
+const COLUMNS = [
+  ["event"],
+  ["about"],
+  ["error of the last try"],
+  ["tries", "number"],
+  ["given up", "brief"],
+  ["trace"],
+  [""],
+];
 
 export const letters = {
   title: () => "Dead letters",

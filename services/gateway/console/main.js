@@ -7,7 +7,7 @@ import { logs } from "./logs.js";
 import { map } from "./map.js";
 import { objectives } from "./objectives.js";
 import { orders } from "./orders.js";
-import { notice, nothing } from "./parts.js";
+import { heading, notice, nothing } from "./parts.js";
 import { policies } from "./policies.js";
 import { pulse } from "./pulse.js";
 import { href, parse } from "./router.js";
@@ -21,6 +21,7 @@ const VIEWS = { map, orders, sagas, "dead-letters": letters, traffic: policies, 
 const DETAILS = { orders: order, traces: trace };
 const BEAT_MS = 1000;
 const AFTER_FAILURE_MS = 3000;
+const AGAIN = " This page asks again until it is told.";
 
 function start() {
   const page = { nav: byId("nav"), view: byId("view"), pulse: byId("pulse") };
@@ -86,7 +87,7 @@ class Visit {
     };
     const content =
       data === undefined ? !failure && h("p", { class: "nothing" }, "Reading …") : view.render(data, tell);
-    show(this.page.view, failure && problem(failure, data), content);
+    show(this.page.view, failure && problem(failure, title, data), content);
     show(this.page.nav, navigation(place));
     show(this.page.pulse, pulse(failure, this.time), themeButton(tell.redraw));
   }
@@ -133,9 +134,9 @@ function arriveAt(view) {
   view.focus({ preventScroll: true });
 }
 
-function problem(failure, data) {
-  if (failure.status === 404 && data === undefined) return nothing(failure.message);
-  return notice(failure.message, data === undefined ? "" : " What is shown is from before.");
+function problem(failure, title, data) {
+  if (data !== undefined) return notice(failure.message, " What is shown is from before.");
+  return [heading(title), failure.final ? nothing(failure.message) : notice(failure.message, AGAIN)];
 }
 
 const navigation = (place) =>

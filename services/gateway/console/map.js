@@ -45,7 +45,9 @@ export const map = {
 /** What cannot be shown, and why. */
 function lacks({ mesh, traffic }) {
   if (!mesh && !traffic)
-    return nothing("Neither the mesh nor telemetry answers: nothing is known of the services now.");
+    return nothing(
+      "Neither the mesh nor telemetry answers, or this suite runs without them: nothing is known of the services now.",
+    );
   if (!traffic)
     return notice("Telemetry does not answer: rates of calls are those the mesh hears of, others are not known.");
   if (!mesh)
@@ -114,7 +116,7 @@ function card(data, service, incoming, plan, chosen, wide) {
       h("span", { class: "figure" }, calls(service), h("small", {}, "/s")),
     ),
     served(service),
-    queues(service),
+    queues(service, data.fleet.traffic),
     h(
       "ul",
       { class: "instances" },
@@ -139,16 +141,17 @@ function calls(service) {
 function served(service) {
   if (!service.methods.length) return h("p", { class: "served" }, "\u00a0");
   const faults = service.methods.reduce((sum, { rates = {} }) => sum + (rates.faultsPerSecond ?? 0), 0);
-  const slowest = Math.max(...service.methods.map(({ rates = {} }) => rates.p99S ?? 0));
+  const called = service.methods.filter(({ rates }) => rates?.callsPerSecond);
+  const slowest = Math.max(...called.map(({ rates }) => rates.p99S ?? 0));
   return h(
     "p",
     { class: "served" },
-    h("span", {}, "p99 ", lasting(slowest * 1000)),
+    h("span", {}, "p99 ", called.length ? lasting(slowest * 1000) : "–"),
     h("span", { class: faults ? "bad" : "" }, faults > 0 && icon("fault"), `${rate(faults)} err/s`),
   );
 }
 
-function queues(service) {
+function queues(service, told) {
   const waiting =
     common(service.instances, "mercato.outbox.unpublished") + common(service.instances, "mercato.consumer.pending");
   const lag = Math.max(
@@ -160,8 +163,12 @@ function queues(service) {
   return h(
     "p",
     { class: "queues" },
-    h("span", { class: queued ? "warn" : "" }, `queue ${queued}`),
-    h("span", { class: lag > LATE_S ? "warn" : "" }, `events ${waiting}${waiting ? `, ${lasting(1000 * lag)}` : ""}`),
+    h("span", { class: queued ? "warn" : "" }, `queue ${told ? queued : "–"}`),
+    h(
+      "span",
+      { class: lag > LATE_S ? "warn" : "" },
+      `events ${told ? waiting : "–"}${waiting ? `, ${lasting(1000 * lag)}` : ""}`,
+    ),
     open > 0 && h("span", { class: "bad" }, icon("open"), `${open} open`),
   );
 }
@@ -190,13 +197,17 @@ function incomer(link, chosen, style) {
       "a",
       place,
       from,
-      link.stream ? flow(link.stream) : link.edge ? traffic(link.edge) : h("span", { class: "unseen" }, "no calls"),
+      link.stream
+        ? flow(link.stream)
+        : link.edge
+          ? traffic(link.edge)
+          : h("span", { class: "unseen idle" }, "no calls"),
     ),
   );
 }
 
 function traffic({ rates = {}, retriesPerSecond = 0, openBreakers = 0 }) {
-  if (!rates.callsPerSecond) return h("span", { class: "unseen" }, "no calls");
+  if (!rates.callsPerSecond) return h("span", { class: "unseen idle" }, "no calls");
   return [
     h("b", {}, rate(rates.callsPerSecond), h("small", {}, "/s")),
     h("span", {}, `${short(rates.p50S)} / ${lasting(1000 * (rates.p99S ?? 0))}`),

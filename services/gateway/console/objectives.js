@@ -9,10 +9,10 @@ const columns = (burns) => [
   ["service"],
   ["method"],
   ["calls", "number"],
-  ["without fault"],
+  ["without fault", "brief"],
   ["budget left", "budget"],
   [burns, "burns"],
-  ["fast"],
+  ["fast", "brief"],
   ["budget left", "budget"],
   [burns, "burns"],
 ];
@@ -70,7 +70,7 @@ function budget(one) {
   if (!one) return [h("small", {}, "no objective"), "", ""];
   const left = one.budgetLeft ?? 0;
   const tone = left <= 0 ? "bad" : left < LOW ? "warn" : "good";
-  const said = left < 0 ? `${Math.round(-100 * left)} % over` : `${Math.round(100 * left)} %`;
+  const said = left >= 0 ? `${Math.round(100 * left)} %` : `${over(-left)} over`;
   const target = one.latency
     ? `${one.targetPercent} % in ${lasting(milliseconds(one.latency))}`
     : `${one.targetPercent} %`;
@@ -85,6 +85,9 @@ function budget(one) {
     h("span", { class: "burn" }, (one.burnRates ?? []).map(burn)),
   ];
 }
+
+/** How much more than the budget was spent, as a share of it or as so many times it. */
+const over = (share) => (share < 10 ? `${Math.round(100 * share)} %` : `${grouped(Math.round(share))}×`);
 
 function burn({ window, rate = 0 }) {
   const tone = rate >= PAGE_BURN ? "bad" : rate > TICKET_BURN ? "warn" : "quiet";

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { isZero, money } from "./money.js";
 import { badge, facts, nothing, section, table } from "./parts.js";
 import { clock, moment } from "./time.js";
-import { count, enumWord, grouped, id, last, plain } from "./words.js";
+import { count, enumWord, grouped, last, plain } from "./words.js";
 
 const TONES = {
   STATE_HELD: ["busy", "current"],
@@ -101,7 +101,7 @@ function ofMails(mails) {
         {},
         state(mail),
         h("span", {}, mail.subject),
-        h("small", {}, `${clock(mail.createTime)}, of ${last(mail.eventType)} ${id(mail.regarding) ? "" : ""}`),
+        h("small", {}, `${clock(mail.createTime)}, of ${last(mail.eventType)}`),
       ),
     ),
   );

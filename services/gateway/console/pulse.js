@@ -6,6 +6,6 @@ import { ago } from "./time.js";
 
 /** Say how fresh the page is. */
 export function pulse(failure, time) {
-  if (!failure) return h("span", { class: "fresh" }, badge("good", "serving", "live"));
+  if (!failure || failure.final) return h("span", { class: "fresh" }, badge("good", "serving", "live"));
   return badge("bad", "unhealthy", time ? `as of ${ago(new Date(time))}` : "no answer");
 }

@@ -46,23 +46,20 @@ function drawn(step, saga, spans) {
   const [tone, sign, word] = FORWARD[step.state] ?? FORWARD.STATE_TO_DO;
   const back = BACK[step.state];
   const failing = saga.step === step.name && saga.attempts > 0 && saga.status !== "done" && saga.status !== "undone";
+  const undone = tried(spans, `undo ${step.name}`);
+  const failed = failing && h("em", { class: "bad" }, `, failed ${count(saga.attempts, "time")}`);
   return h(
     "li",
     { class: `${tone} ${back ? "back" : ""}`, "data-key": step.name },
     h("span", { class: "sign" }, icon(sign)),
     h("b", {}, plain(step.name)),
-    h(
-      "small",
-      {},
-      [word, ...tried(spans, step.name)].join(", "),
-      failing && h("em", { class: "bad" }, `, failed ${count(saga.attempts, "time")}`),
-    ),
+    h("small", {}, [word, ...tried(spans, step.name)].join(", "), !back && failed),
     back &&
       h(
         "span",
         { class: `undo ${back[0]}` },
         icon(back[1]),
-        h("span", {}, [back[2], ...tried(spans, `undo ${step.name}`)].join(", ")),
+        h("span", {}, [back[2], ...undone].join(", "), !undone.length && failed),
       ),
     step.state === "STATE_REFUSED" &&
       saga.refusal &&

@@ -18,7 +18,7 @@ const COLUMNS = [
   ["at"],
   ["tries", "number"],
   ["last error"],
-  ["got on"],
+  ["got on", "brief"],
   ["trace"],
 ];
 
@@ -64,7 +64,7 @@ function row(one) {
       sagaSigns(one.steps),
       plain(one.step),
       one.attempts ?? 0,
-      h("span", { class: one.error ? "bad" : "" }, one.error ?? ""),
+      one.error && h("span", { class: "bad error" }, one.error),
       one.updateTime && ago(one.updateTime),
       one.trace && reference(one.trace),
     ],

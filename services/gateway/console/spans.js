@@ -29,6 +29,13 @@ export function rows(spans, closed = new Set()) {
   return found;
 }
 
+/** Return the ids of spans below which nothing failed, has parts of its own or is `sought`: calls, and their statements. */
+export function plainCalls(spans, sought) {
+  const below = Map.groupBy(spans, (span) => span.parentId);
+  const plain = (span) => !span.failed && !below.has(span.id) && span.id !== sought;
+  return spans.map((span) => span.id).filter((id) => below.get(id)?.every(plain));
+}
+
 const byStart = (a, b) => Number(nanoseconds(a.startTime) - nanoseconds(b.startTime)) || (a.id < b.id ? -1 : 1);
 
 /** Return how many milliseconds the spans take from the first one's beginning to the last one's end. */

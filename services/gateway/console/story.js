@@ -84,6 +84,10 @@ function sagaState({ status, attempts, error }) {
   ];
 }
 
+/** What a charge says of itself that its kind does not. */
+const described = ({ kind, description = "" }) =>
+  description.toLowerCase() === enumWord(kind, "KIND") ? "" : description;
+
 function goods({ lines = [], charges = [], total }) {
   const columns = [["what"], ["pieces", "number"], ["each", "number"], ["together", "number"]];
   const rows = [
@@ -97,7 +101,7 @@ function goods({ lines = [], charges = [], total }) {
       money(times(line.unitPrice, line.quantity ?? 0)),
     ]),
     ...charges.map((charge) => [
-      [enumWord(charge.kind, "KIND"), h("small", {}, ` ${charge.description ?? ""}`)],
+      [enumWord(charge.kind, "KIND"), h("small", {}, ` ${described(charge)}`)],
       grouped(charge.quantity),
       money(charge.unitPrice),
       money(times(charge.unitPrice, charge.quantity ?? 0)),

@@ -4,11 +4,11 @@ import { h } from "./dom.js";
 import { tint } from "./hue.js";
 import { icon } from "./icons.js";
 import { spanDetails } from "./span.js";
-import { extent, rows, ticks } from "./spans.js";
+import { extent, plainCalls, rows, ticks } from "./spans.js";
 import { lasting as words } from "./time.js";
 import { method } from "./words.js";
 
-const MANY = 120;
+const MANY = 120; // more begin with plain calls closed
 const LAST_TICK = 0.92; // the text of one after it would stand out
 const KINDS = { KIND_CLIENT: "call", KIND_PRODUCER: "event", KIND_CONSUMER: "event" };
 
@@ -17,8 +17,11 @@ export function waterfall(trace, tell) {
   const { state, place } = tell;
   const spans = trace.spans ?? [];
   if (state.trace !== trace.name)
-    Object.assign(state, { trace: trace.name, closed: new Set(), span: place.query.span });
-  if (spans.length > MANY && !state.closed.size) closeStatements(spans, state.closed);
+    Object.assign(state, {
+      trace: trace.name,
+      closed: new Set(spans.length > MANY ? plainCalls(spans, place.query.span) : []),
+      span: place.query.span,
+    });
   const all = rows(spans, state.closed);
   const length = extent(rows(spans));
   const chosen = all.find((row) => row.span.id === state.span) ?? all.find((row) => row.span.failed) ?? all[0];
@@ -44,11 +47,6 @@ export function waterfall(trace, tell) {
     ),
     spanDetails(chosen.span, chosen.offset),
   );
-}
-
-/** In a large trace begin with what is below calls of databases closed. */
-function closeStatements(spans, closed) {
-  for (const span of spans) if (span.kind === "KIND_SERVER" && span.parentId) closed.add(span.id);
 }
 
 const tick = (ms, length) => h("span", { style: { "--at": String(ms / length) } }, h("i", {}, words(ms)));
