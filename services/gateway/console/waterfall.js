@@ -10,6 +10,7 @@ import { method } from "./words.js";
 
 const MANY = 120; // more begin with plain calls closed
 const LAST_TICK = 0.92; // the text of one after it would stand out
+const LAST_TICK_NARROW = 0.6; // there a label takes a third of the axis
 const KINDS = { KIND_CLIENT: "call", KIND_PRODUCER: "event", KIND_CONSUMER: "event" };
 
 /** Draw a trace. `tell.state` keeps which spans are closed and which one is chosen. */
@@ -26,6 +27,7 @@ export function waterfall(trace, tell) {
   const length = extent(rows(spans));
   const chosen = all.find((row) => row.span.id === state.span) ?? all.find((row) => row.span.failed) ?? all[0];
   if (!chosen) return null;
+  const narrow = tell.width < 700;
   return h(
     "div",
     { class: "trace" },
@@ -35,8 +37,8 @@ export function waterfall(trace, tell) {
       h(
         "div",
         { class: "axis", "aria-hidden": "true" },
-        ticks(length, tell.width < 700 ? 3 : 6)
-          .filter((ms) => ms < LAST_TICK * length)
+        ticks(length, narrow ? 3 : 6)
+          .filter((ms) => ms < (narrow ? LAST_TICK_NARROW : LAST_TICK) * length)
           .map((ms) => tick(ms, length)),
       ),
       h(
