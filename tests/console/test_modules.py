@@ -170,3 +170,13 @@ async def test_services_in_one_process_are_asked_though_they_tell_in_its_name(pa
     ]
     fleet = {"mesh": mesh, "traffic": {"instances": heard}}
     assert await run(page, "fleet.js", f"it.thoseWith({fleet}, 'mercato.dead_letters')") == ["orders"]
+
+
+@pytest.mark.parametrize(("width", "last"), [(390, 0.6), (1280, 0.92)])
+async def test_no_tick_of_a_waterfall_stands_where_its_text_has_no_room(page: Page, width: int, last: float) -> None:
+    span = {"id": "a", "name": "x", "service": "orders", "startTime": "2026-01-01T00:00:00Z", "duration": "0.545s"}
+    tell = f"{{ state: {{ closed: new Set() }}, redraw() {{}}, width: {width} }}"
+    ticks = f"it.waterfall({{ spans: [{json.dumps(span)}] }}, {tell}).querySelectorAll('.axis span')"
+    places = await run(page, "waterfall.js", f"[...{ticks}].map((each) => Number(each.style.getPropertyValue('--at')))")
+    assert len(places) > 1
+    assert max(places) < last
