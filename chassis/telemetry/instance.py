@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from chassis.settings import Settings
@@ -36,9 +35,6 @@ class Telemetry(SpanProcessor):
         """Have this task, and every task that comes of it, tell in its name."""
         _CURRENT.set(self)
         return self
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Leave a span that begins to itself."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Send a span."""
