@@ -8,7 +8,7 @@ DECIDE_S = 10.0
 """Nothing more is to be expected of a trace that was quiet for so long."""
 REASONS = ("error", "compensation", "slow")
 """Why a trace is kept for sure, the weightiest first."""
-UNDECIDED, SAMPLED = "undecided", "sampled"
+SAMPLED = "sampled"
 _SERVED_BY_ALL = "operations"
 """What the package of a service is called that every instance serves: it does not say who is asked."""
 _RANDOM_BITS = 56

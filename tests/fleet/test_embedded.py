@@ -15,18 +15,20 @@ from fleet.errors import FleetError
 
 
 async def test_postgres_keeps_its_data_and_leaves_no_process(tmp_path: Path) -> None:
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
     async with embedded.postgres(tmp_path / "pg") as url:
         connection = await asyncpg.connect(url)
+        server = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()")).parent()
+        assert server is not None
+        started = [server, *server.children(recursive=True)]
         await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         assert await connection.fetchval("SHOW fsync") == "on"
         assert await connection.fetchval("SHOW max_connections") == "300"
         await connection.close()
+    assert not [process for process in started if process.is_running()]
     async with embedded.postgres(tmp_path / "pg") as url:
         connection = await asyncpg.connect(url)
         assert await connection.fetchval("SELECT answer FROM kept") == 42
         await connection.close()
-    assert {process.pid for process in psutil.Process().children(recursive=True)} == before
 
 
 async def test_postgres_works_below_a_folder_closed_to_other_users(tmp_path: Path) -> None:
