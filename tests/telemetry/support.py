@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -103,6 +103,18 @@ class Telemetry:
 
         await eventually(there)
         assert found is not None
+        return found
+
+    async def logged(self, trace: str) -> Sequence[pb.LogRecord]:
+        """Return the logs of a trace once there are any."""
+        found: Sequence[pb.LogRecord] = ()
+
+        async def there() -> bool:
+            nonlocal found
+            found = (await self.queries.ListLogs(pb.ListLogsRequest(trace=trace))).logs
+            return bool(found)
+
+        await eventually(there)
         return found
 
     async def signal(self, name: str) -> pb.Signal:

@@ -39,7 +39,7 @@ async def test_what_it_sends_shows(stage: Stage, telemetry: Telemetry, protocol:
     assert (outer.instance, outer.kind, outer.events[0].name) == (f"{service}/7", pb.Span.KIND_SERVER, "exception")
     assert (inner.parent_id, dict(inner.attributes)) == (outer.id, {"db.system.name": "postgresql"})
 
-    [log] = (await telemetry.queries.ListLogs(pb.ListLogsRequest(trace=trace.name))).logs
+    [log] = await telemetry.logged(trace.name)
     assert (log.message, log.severity, log.service, log.span_id) == ("within", pb.SEVERITY_WARNING, service, inner.id)
     assert (dict(log.attributes), log.trace) == ({"attempt": "2"}, name_of(bytes.fromhex(output.decode().strip())))
 

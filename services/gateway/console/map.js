@@ -207,10 +207,14 @@ function incomer(link, chosen, style) {
 }
 
 function traffic({ rates = {}, retriesPerSecond = 0, openBreakers = 0 }) {
-  if (!rates.callsPerSecond) return h("span", { class: "unseen idle" }, "no calls");
+  const calls = rates.callsPerSecond
+    ? [
+        h("b", {}, rate(rates.callsPerSecond), h("small", {}, "/s")),
+        h("span", {}, `${short(rates.p50S)} / ${lasting(1000 * (rates.p99S ?? 0))}`),
+      ]
+    : h("span", { class: "unseen idle" }, "no calls");
   return [
-    h("b", {}, rate(rates.callsPerSecond), h("small", {}, "/s")),
-    h("span", {}, `${short(rates.p50S)} / ${lasting(1000 * (rates.p99S ?? 0))}`),
+    calls,
     trouble(
       rates.faultsPerSecond > 0 &&
         h(

@@ -407,7 +407,7 @@ async def test_a_caller_without_a_deadline_gets_that_of_the_contract(way: Way, b
 
     read = (await way.channel(Resilience(), "catalog", backend)).unary_unary(READ)
     backend.serve = left
-    assert 1.0 < float(await read(b"")) <= 2.0
+    assert 1.0 < float(await read(b"")) < 2.1, "gRPC rounds up, and reckons between two clocks"
 
 
 def _shown(callee: str, method: str) -> float | None:
