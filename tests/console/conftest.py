@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -27,8 +28,8 @@ except ModuleNotFoundError:
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
-SPEED = 900
-"""So many times as fast as it was a day is traded: nine hours in half a minute."""
+SPEED = 450
+"""So many times as fast as it was a day is traded: nine hours in more than a minute."""
 
 PATIENCE_MS = 20_000
 """So long a page has for what it is to show."""
@@ -99,22 +100,30 @@ async def api(url: str) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture(scope="session")
-async def trade(fleet: Plan) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A day's trade under way, with cards that decline; it has to add up in the end."""
-    command = ("replay", "--day", f"{DEMO_DAY:%Y-%m-%d}", "--decline", "20", "--speed", str(SPEED))
-    replay = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "fleet",
-        *command,
-        cwd=ROOT,
-        env={**os.environ, "MERCATO_HOME": str(fleet.home)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    yield replay
-    output, _ = await replay.communicate()
-    assert replay.returncode == 0, output.decode()
+async def traded(fleet: Plan) -> None:
+    """A day was traded, with cards that decline, and it added up."""
+    process = await replay(fleet, "--day", f"{DEMO_DAY:%Y-%m-%d}", "--decline", "20")
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+
+
+@pytest.fixture
+async def trading(fleet: Plan, traded: None) -> AsyncIterator[None]:
+    """The next day is traded, for as long as a test looks on."""
+    process = await replay(fleet, "--day", f"{DEMO_DAY + timedelta(days=1):%Y-%m-%d}", "--speed", str(SPEED))
+    yield
+    assert process.returncode is None, "the day was over too early"
+    process.terminate()
+    await process.communicate()
+
+
+async def replay(fleet: Plan, *options: str) -> asyncio.subprocess.Process:
+    """Begin a replay as a user does."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fleet", "replay", *options,
+        cwd=ROOT, env={**os.environ, "MERCATO_HOME": str(fleet.home)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ POLICY = "default-src 'self'; frame-ancestors 'none'"
 
 
 @pytest.fixture(scope="session")
-async def places(trade: object, api: aiohttp.ClientSession) -> list[str]:
+async def places(traded: None, api: aiohttp.ClientSession) -> list[str]:
     """Every view, with an order that went well, one that did not, and its trace."""
     good = await newest(api, "STATE_CONFIRMED")
     bad = await newest(api, "STATE_REFUSED", "CARD_DECLINED")

@@ -41,7 +41,7 @@ async def newest(api: aiohttp.ClientSession, state: str, reason: str = "") -> di
     return found[0]
 
 
-@pytest.mark.usefixtures("trade")
+@pytest.mark.usefixtures("trading")
 async def test_the_map_shows_a_live_replay(page: Page) -> None:
     await page.goto("/console")
     calls = page.locator('[data-key="edge/orders/payments"] a')
@@ -58,7 +58,7 @@ async def test_the_map_shows_a_live_replay(page: Page) -> None:
     await expect(details).to_contain_text("orders/1")
 
 
-@pytest.mark.usefixtures("trade")
+@pytest.mark.usefixtures("trading")
 async def test_a_killed_instance_shows_within_two_seconds(page: Page, fleet: Plan) -> None:
     await page.goto("/console")
     instance = page.locator('li[data-key="shipping/1"]')
@@ -71,7 +71,7 @@ async def test_a_killed_instance_shows_within_two_seconds(page: Page, fleet: Pla
     await expect(instance).to_contain_text("came back")
 
 
-@pytest.mark.usefixtures("trade")
+@pytest.mark.usefixtures("traded")
 async def test_an_orders_story_is_complete(page: Page, api: aiohttp.ClientSession) -> None:
     order = await newest(api, "STATE_CONFIRMED")
     await page.goto(f"/console#/{order['name']}")
@@ -94,7 +94,7 @@ async def test_an_orders_story_is_complete(page: Page, api: aiohttp.ClientSessio
     await expect(page.locator(".mails li")).to_have_count(1)
 
 
-@pytest.mark.usefixtures("trade")
+@pytest.mark.usefixtures("traded")
 async def test_a_refused_order_shows_what_was_undone(page: Page, api: aiohttp.ClientSession) -> None:
     order = await newest(api, "STATE_REFUSED", "CARD_DECLINED")
     await page.goto(f"/console#/{order['name']}")
@@ -108,7 +108,7 @@ async def test_a_refused_order_shows_what_was_undone(page: Page, api: aiohttp.Cl
     await expect(page.get_by_role("region", name="Events")).to_contain_text("ReservationReleased")
 
 
-@pytest.mark.usefixtures("trade")
+@pytest.mark.usefixtures("traded")
 async def test_orders_are_found_by_state_and_by_id(page: Page, api: aiohttp.ClientSession) -> None:
     refused = await newest(api, "STATE_REFUSED", "CARD_DECLINED")
     await page.goto("/console#/orders")
@@ -123,8 +123,7 @@ async def test_orders_are_found_by_state_and_by_id(page: Page, api: aiohttp.Clie
     await expect(page.get_by_role("heading", level=1)).to_contain_text(refused["name"].removeprefix("orders/"))
 
 
-async def test_a_dead_letter_is_replayed(page: Page, fleet: Plan, trade: asyncio.subprocess.Process) -> None:
-    await trade.wait()
+async def test_a_dead_letter_is_replayed(page: Page, fleet: Plan) -> None:
     nobody, order = (OrderConfirmed(name=f"orders/{uuid4()}", total=money(255, "GBP")) for _ in range(2))
     order.email = "ann@shop.example"
     database = await asyncpg.connect(fleet.database_url("notifications"))
