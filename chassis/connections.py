@@ -21,16 +21,20 @@ from chassis.telemetry.metrics import Measured, measure
 MOST = 10
 COMMAND_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
-SESSION = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
-"""Statements are few, short and prepared: planning each anew would cost more than running it."""
+SESSION = {
+    "plan_cache_mode": "force_generic_plan",  # statements are few, short and prepared: planning each anew would cost
+    "jit": "off",  # more than running it
+    "client_connection_check_interval": "1s",  # a statement whose connection was broken off ends, and lets its locks go
+}
 
-_GONE = (
+GONE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
 )
+"""What is raised where the server is gone, or does not answer."""
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -85,7 +89,7 @@ class Connections:
             connection: Connection = await asyncpg.connect(
                 self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=SESSION
             )
-        except (*_GONE, asyncpg.InterfaceError) as error:
+        except (*GONE, asyncpg.InterfaceError) as error:
             raise DatabaseUnavailable from error
         self._all.add(connection)
         if self._ended:  # meanwhile
@@ -129,5 +133,5 @@ class Loan:
         is_closed = self._connection.is_closed()
         self._connections.give_back(self._connection)
         # InterfaceError also means that asyncpg is used wrongly: only on a closed connection it does not.
-        if isinstance(error, _GONE) or (is_closed and isinstance(error, asyncpg.InterfaceError)):
+        if isinstance(error, GONE) or (is_closed and isinstance(error, asyncpg.InterfaceError)):
             raise DatabaseUnavailable from error

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from chassis.connections import Connection, Connections, Loan
+from chassis.connections import GONE, Connection, Connections, Loan
 from chassis.errors import Aborted
 from chassis.telemetry import sql as spans
 
@@ -157,9 +157,28 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Borrow a connection for several statements that commit together."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        """Borrow a connection for several statements that commit together.
+
+        Where it is not known how the transaction ended, or that it began, the connection is broken off: whoever had it
+        next would write into that transaction, which nobody commits. asyncpg's own transactions do not look.
+        """
+        async with self.connection() as connection:
+            over = False
+            try:
+                await connection.execute("BEGIN")
+                try:
+                    yield connection
+                except GONE:
+                    raise
+                except Exception:
+                    await connection.execute("ROLLBACK")
+                    over = True
+                    raise
+                await connection.execute("COMMIT")
+                over = True
+            finally:
+                if not over:
+                    connection.terminate()
 
 
 async def execute(connection: Connection, batch: Batch) -> None:

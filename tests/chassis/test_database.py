@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -203,6 +205,33 @@ async def test_a_statement_that_gives_up_is_cancelled_in_the_server(database: Da
             async with asyncio.timeout(0.05):
                 await database.value("DELETE FROM jars")
     assert await jars(database) == {"a": 1}
+
+
+@pytest.mark.parametrize("hangs_at", ["begin", "statement", "end"])
+async def test_a_transaction_that_was_given_up_holds_nothing_that_comes_after(
+    database: Database, hangs_at: str
+) -> None:
+    """Else what is committed later on its connection would be a part of it, and be gone with it."""
+    backend = await database.value("SELECT pg_backend_pid()")
+
+    async def hang(at: str) -> None:
+        if at == hangs_at:
+            os.kill(backend, signal.SIGSTOP)
+
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await hang("begin")
+                async with database.transaction() as connection:
+                    await hang("statement")
+                    await connection.execute("SELECT 1")
+                    await hang("end")
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    await database.commit(filled(a=1))
+    await database.commit_all([filled(b=2)])
+    async with Database(database.url) as another:
+        assert await jars(another) == {"a": 1, "b": 2}
 
 
 async def test_a_server_that_restarts_is_an_outage_and_nothing_worse(tmp_path: Path) -> None:
