@@ -130,6 +130,8 @@ class Loan:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None  # it holds values, which no log and no span may show
         is_closed = self._connection.is_closed()
         self._connections.give_back(self._connection)
         # InterfaceError also means that asyncpg is used wrongly: only on a closed connection it does not.

@@ -165,17 +165,18 @@ class Database:
         async with self.connection() as connection:
             over = False
             try:
-                await connection.execute("BEGIN")
-                try:
-                    yield connection
-                except GONE:
-                    raise
-                except Exception:
-                    await connection.execute("ROLLBACK")
+                with spans.statements(self.name, connection):
+                    await connection.execute("BEGIN")
+                    try:
+                        yield connection
+                    except GONE:
+                        raise
+                    except Exception:
+                        await connection.execute("ROLLBACK")
+                        over = True
+                        raise
+                    await connection.execute("COMMIT")
                     over = True
-                    raise
-                await connection.execute("COMMIT")
-                over = True
             finally:
                 if not over:
                     connection.terminate()

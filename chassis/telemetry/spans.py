@@ -119,6 +119,18 @@ def late(name: str, kind: SpanKind, of: Trace, duration_s: float, error: str, at
     opened.end(end_ns)
 
 
+def past(name: str, kind: SpanKind, attributes: Attributes, duration_s: float, error: BaseException | None) -> None:
+    """Record what was just done for the call being served, which is sampled."""
+    call, telemetry = current_call(), current_telemetry()
+    if call is None or telemetry is None:
+        return
+    end_ns = time_ns()
+    opened = begin(telemetry, name, call.trace, kind, attributes, start_ns=end_ns - int(duration_s * 1e9))
+    if isinstance(error, Exception):
+        fail(opened, error)
+    opened.end(end_ns)
+
+
 def exemplar(of: Trace) -> dict[str, str]:
     """Return what leads from a metric to a call it counted."""
     return {"trace_id": of.trace_id, "span_id": of.span_id}
@@ -195,7 +207,7 @@ class _Within:
 
 
 def fail(opened: Span, error: Exception) -> None:
-    """Say that a span failed and how; where the error came from says it in full."""
+    """Say that a span failed and how, in a line; where the error came from says it in full."""
     if isinstance(error, MercatoError):
         opened.set_attribute("error.type", error.reason)
         opened.set_status(Status(StatusCode.ERROR, error.message))
@@ -204,7 +216,7 @@ def fail(opened: Span, error: Exception) -> None:
         opened.set_status(Status(StatusCode.ERROR, error.details()))
     else:
         opened.set_attribute("error.type", type(error).__qualname__)
-        opened.set_status(Status(StatusCode.ERROR, str(error)))
+        opened.set_status(Status(StatusCode.ERROR, str(error).partition("\n")[0]))
 
 
 def _under(of: Trace | None) -> Context:

@@ -6,9 +6,11 @@ import re
 from contextlib import AbstractContextManager
 from functools import lru_cache
 
+import asyncpg
+from asyncpg.connection import LoggedQuery
 from opentelemetry.trace import SpanKind
 
-from chassis.telemetry.spans import NOTHING, recorded, span
+from chassis.telemetry.spans import NOTHING, past, recorded, span
 
 LONGEST_TEXT = 2000
 
@@ -22,16 +24,25 @@ _NAMED = re.compile(r"\b(\w+) AS \(")
 
 def statement(database: str, sql: str) -> AbstractContextManager[None]:
     """Record a statement that is run within the block, where the call being served is sampled."""
-    if not recorded():
-        return NOTHING
-    said = summary(sql)
-    attributes = {
+    return span(summary(sql), SpanKind.CLIENT, _about(database, sql)) if recorded() else NOTHING
+
+
+def statements(database: str, connection: asyncpg.Connection[asyncpg.Record]) -> AbstractContextManager[None]:
+    """Record each statement that is run on a connection within the block, where the call being served is sampled."""
+
+    def tell(query: LoggedQuery) -> None:
+        past(summary(query.query), SpanKind.CLIENT, _about(database, query.query), query.elapsed, query.exception)
+
+    return connection.query_logger(tell) if recorded() else NOTHING
+
+
+def _about(database: str, sql: str) -> dict[str, str]:
+    return {
         "db.system.name": "postgresql",
         "db.namespace": database,
-        "db.query.summary": said,
+        "db.query.summary": summary(sql),
         "db.query.text": sql[:LONGEST_TEXT],
     }
-    return span(said, SpanKind.CLIENT, attributes)
 
 
 @lru_cache(maxsize=512)

@@ -24,7 +24,7 @@ from chassis.database import (
 )
 from chassis.migrations import migrate
 from tests.chassis.engines import postgres_engine
-from tests.stage import Stage
+from tests.stage import Stage, eventually
 
 TABLE = "CREATE TABLE jars (name text PRIMARY KEY, sweets integer NOT NULL CHECK (sweets >= 0))"
 REQUEST = "INSERT INTO requests VALUES ('tests', $1, '', '', now())"
@@ -218,20 +218,39 @@ async def test_a_transaction_that_was_given_up_holds_nothing_that_comes_after(
         if at == hangs_at:
             os.kill(backend, signal.SIGSTOP)
 
+    async def give_up() -> None:
+        async with asyncio.timeout(0.1):
+            await hang("begin")
+            async with database.transaction() as connection:
+                await hang("statement")
+                await connection.execute("SELECT 1")
+                await hang("end")
+
     try:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await hang("begin")
-                async with database.transaction() as connection:
-                    await hang("statement")
-                    await connection.execute("SELECT 1")
-                    await hang("end")
+            await give_up()
     finally:
         os.kill(backend, signal.SIGCONT)
     await database.commit(filled(a=1))
     await database.commit_all([filled(b=2)])
     async with Database(database.url) as another:
         assert await jars(another) == {"a": 1, "b": 2}
+
+
+async def test_transactions_that_were_given_up_leave_no_statement_in_the_server(database: Database) -> None:
+    async def left() -> int:
+        return int(await database.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DELETE FROM jars%'"))
+
+    async def none_left() -> bool:
+        return await left() == 0
+
+    async with database.transaction() as connection:
+        await connection.execute("LOCK TABLE jars IN EXCLUSIVE MODE")
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05), database.transaction() as another:
+                    await another.execute("DELETE FROM jars")
+        await eventually(none_left)
 
 
 async def test_a_server_that_restarts_is_an_outage_and_nothing_worse(tmp_path: Path) -> None:
