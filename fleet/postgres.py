@@ -73,7 +73,8 @@ def run(folder: Path, port: int, *, initdb: tuple[str, ...] = ()) -> NoReturn:
     os.chdir("data")
     server = str(binaries / "postgres")  # whole also as its first argument: from there it finds its own files
     where = ["-D", _here(is_root), "-h", "127.0.0.1", "-p", str(port), "-k", ""]
-    os.execve(server, [server, *where, "-N", str(_MAX_CONNECTIONS)], environment)  # noqa: S606 - no shell wanted
+    limits = ["-N", str(_MAX_CONNECTIONS), "-c", "log_error_verbosity=terse"]  # terse: without the values of rows
+    os.execve(server, [server, *where, *limits], environment)  # noqa: S606 - no shell wanted
 
 
 def _initialise(binaries: Path, environment: dict[str, str], is_root: bool, options: tuple[str, ...]) -> None:

@@ -23,6 +23,7 @@ async def test_postgres_keeps_its_data_and_leaves_no_process(tmp_path: Path) -> 
         await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         assert await connection.fetchval("SHOW fsync") == "on"
         assert await connection.fetchval("SHOW max_connections") == "300"
+        assert await connection.fetchval("SHOW log_error_verbosity") == "terse", "rows are nothing for a log"
         await connection.close()
     assert not [process for process in started if process.is_running()]
     async with embedded.postgres(tmp_path / "pg") as url:
