@@ -196,7 +196,7 @@ def _attribute(key: str, value: Any) -> KeyValue:
     match value:
         case bool():
             return KeyValue(key=key, value=AnyValue(bool_value=value))
-        case int():
+        case int() if -(2**63) <= value < 2**63:
             return KeyValue(key=key, value=AnyValue(int_value=value))
         case float():
             return KeyValue(key=key, value=AnyValue(double_value=value))
