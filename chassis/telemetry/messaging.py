@@ -27,7 +27,7 @@ _consumed = counter(
     "messaging.consumer.group.name", "messaging.destination.name", "error.type",
 )  # fmt: skip
 _lag = gauge(
-    "mercato.consumer.lag", "How old the event that was handled last was by then; 0 where none waits.",
+    "mercato.consumer.lag", "How old the event that was handled last was by then, and for how long none was since.",
     "messaging.consumer.group.name", unit="s",
 )  # fmt: skip
 
@@ -85,8 +85,13 @@ class Processing:
 
 
 def caught_up(group: str) -> None:
-    """Note that no event waits for a group: that the last one was late is over then."""
+    """Note that no event waits for a group, or that it gets on again: that it was late is over then."""
     _lag.labels(group).set(0)
+
+
+def stands_still(group: str, for_s: float) -> None:
+    """Note that no event was handled for so long, though some wait for a group."""
+    _lag.labels(group).inc(for_s)
 
 
 def _attributes(event: Event, operation: str) -> dict[str, str]:
