@@ -23,7 +23,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client.core import Metric, Sample
 
-from chassis.status import CODES
 from chassis.telemetry.metrics import Declared, declared
 
 SCOPE = InstrumentationScope(name="mercato")
@@ -44,7 +43,6 @@ _RENAMED = {  # what opentelemetry-instrumentation-grpc still calls by names of 
     "rpc.user_agent": "user_agent.original",
 }
 _REPLACED = frozenset({"rpc.service", "rpc.grpc.status_code", "net.peer.name"})
-_RAISED_BY_GRPC = ("AbortError", "AioRpcError")
 _CUMULATIVE = pb.AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
@@ -92,27 +90,17 @@ def _as_today(span: Span) -> None:
         renamed = [KeyValue(key=new, value=old[name]) for name, new in _RENAMED.items() if name in old]
         method = KeyValue(key="rpc.method", value=AnyValue(string_value=span.name))
         del span.attributes[:]
-        span.attributes.extend((*kept, *renamed, method, *_ending(kept, old["rpc.grpc.status_code"].int_value)))
+        span.attributes.extend((*kept, *renamed, method))
     said = [event for event in span.events if not (event.name == "exception" and _is_grpcs(event))]
     if len(said) < len(span.events):
         del span.events[:]
         span.events.extend(said)
 
 
-def _ending(kept: Sequence[KeyValue], number: int) -> Iterator[KeyValue]:
-    """Yield how a call ended, where that is not said yet, and its error."""
-    said = next((each.value.string_value for each in kept if each.key == "rpc.response.status_code"), "")
-    code = said or CODES[number].name
-    if not said:
-        yield _attribute("rpc.response.status_code", code)
-    if code != "OK":
-        yield _attribute("error.type", code)
-
-
 def _is_grpcs(event: Span.Event) -> bool:
-    """Whether an exception is how gRPC passes an error on, which the status says already."""
+    """Whether an exception is how gRPC ends a call with an error, which the status says already."""
     kinds = (each.value.string_value for each in event.attributes if each.key == "exception.type")
-    return next(kinds, "").endswith(_RAISED_BY_GRPC)
+    return next(kinds, "").endswith("AbortError")
 
 
 def _record(line: Mapping[str, Any]) -> LogRecord:

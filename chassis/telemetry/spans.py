@@ -1,14 +1,14 @@
 """Spans, of sampled traces alone: what is not sampled pays for a look at a variable.
 
-Calls are recorded by OpenTelemetry's instrumentation of gRPC, its interceptors being built once a method and skipped
-otherwise; all else by `span`. The call being served bears the trace of the span that is open, so that logs, events and
-calls to others all name it.
+Calls that are served are recorded by OpenTelemetry's instrumentation of gRPC, its interceptor being built once a method
+and skipped otherwise; those that are made by `chassis.telemetry.rpc`, all else by `span`. The call being served bears
+the trace of the span that is open, so that logs, events and calls to others all name it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from time import time_ns
 from types import SimpleNamespace, TracebackType
@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.instrumentation.grpc import aio_client_interceptors
 from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -87,7 +86,10 @@ def failed(error: BaseException) -> None:
 
 def end_call(code: str, caller: str) -> None:
     """Say on the open span of a call that is served how it ends, and who made it."""
-    trace.get_current_span().set_attributes({"rpc.response.status_code": code, "mercato.caller": caller})
+    opened = trace.get_current_span()
+    opened.set_attributes({"rpc.response.status_code": code, "mercato.caller": caller})
+    if code in FAULTS:
+        opened.set_attribute("error.type", code)
 
 
 def late_call(path: str, kind: SpanKind, of: Trace, code: str, duration_s: float, caller: str) -> None:
@@ -145,29 +147,6 @@ async def traced_handler(path: str, handler: grpc.RpcMethodHandler[Any, Any]) ->
     details: Any = SimpleNamespace(method=path, invocation_metadata=())
     result: grpc.RpcMethodHandler[Any, Any] = await interceptor.intercept_service(found, details)
     return result
-
-
-def client_interceptors() -> dict[str, Callable[..., Any]]:
-    """Return what puts a call inside a client span, by the kind of method."""
-    return {
-        kind: getattr(interceptor, f"intercept_{kind}")
-        for interceptor in aio_client_interceptors(_provider())
-        for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-        if hasattr(interceptor, f"intercept_{kind}")
-    }
-
-
-@contextmanager
-def parent(of: Trace) -> Iterator[None]:
-    """Let spans belong to a trace begun elsewhere, as those of background work do, where no span is open."""
-    if trace.get_current_span().get_span_context().is_valid:
-        yield
-        return
-    token = context.attach(_under(of))
-    try:
-        yield
-    finally:
-        context.detach(token)
 
 
 class _Within:

@@ -346,6 +346,18 @@ async def test_a_refusal_is_no_fault_of_the_server(shop: Shop) -> None:
     assert (client.failed, server.failed) == (True, False)
     assert server.exceptions == []
     assert server.attributes["rpc.response.status_code"] == "NOT_FOUND"
+    assert (client.attributes["error.type"], server.attributes.get("error.type")) == ("NOT_FOUND", None)
+
+
+async def test_a_call_that_is_cancelled_is_whole_too(shop: Shop) -> None:
+    trace, shop.takes_s = Trace.start(sampled=True), 60
+    with working(trace), suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await shop.stub.GetProduct(ASK)
+    await eventually(lambda: asyncio.sleep(0, len(shop.kept.of_trace(trace.trace_id)) == 2))
+    client, server = sorted(shop.kept.of_trace(trace.trace_id), key=lambda each: each.kind)
+    assert (client.parent, server.parent) == (trace.span_id, client.id)
+    assert client.attributes["rpc.response.status_code"] == server.attributes["rpc.response.status_code"] == "CANCELLED"
 
 
 @pytest.mark.parametrize("failure", [Unavailable("away"), Internal()])
