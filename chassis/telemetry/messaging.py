@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from time import time
+from hashlib import blake2b
+from time import time, time_ns
 
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from chassis.bus import Event
 from chassis.call import Call
 from chassis.telemetry.instance import current_telemetry
 from chassis.telemetry.metrics import counter, gauge
-from chassis.telemetry.spans import SUBJECT, begin, fail, trace_of
+from chassis.telemetry.spans import SUBJECT, begin, context_of, fail, trace_of
 from chassis.telemetry.trace import Trace
 
 SYSTEM = "nats"
@@ -38,20 +40,41 @@ def sending(events: Sequence[Event]) -> Iterator[list[Event]]:
 
     Where it fails it was nothing: it is tried again and again, for as long as the bus is away.
     """
-    telemetry = current_telemetry()
-    spans, sent = [], []
-    for event in events:
-        parent = Trace.parse(event.trace)
-        if telemetry and parent and parent.sampled:
-            span = begin(telemetry, f"send {event.type}", parent, SpanKind.PRODUCER, _attributes(event, "send"))
-            spans.append(span)
-            event = replace(event, trace=trace_of(span).traceparent)
-        sent.append(event)
+    telemetry, began_ns = current_telemetry(), time_ns()
+    sent = [_as_sent(event) if telemetry else event for event in events]
     yield sent
-    for event in events:
+    for before, event in zip(events, sent, strict=True):
         _sent.labels(event.type).inc()
-    for span in spans:
-        span.end()
+        if telemetry and event is not before:
+            span = ReadableSpan(
+                f"send {event.type}",
+                _standing(event),
+                _standing(before),
+                telemetry.provider.resource,
+                _attributes(event, "send"),
+                kind=SpanKind.PRODUCER,
+                start_time=began_ns,
+                end_time=time_ns(),
+            )
+            telemetry.on_end(span)
+
+
+def _as_sent(event: Event) -> Event:
+    """Return an event as a part of its sending, where that is sampled.
+
+    It is the same in each try: of one whose answer was lost the bus has the event already, and keeps it as it is.
+    """
+    parent = Trace.parse(event.trace)
+    if parent is None or not parent.sampled:
+        return event
+    span_id = blake2b(f"{parent.trace_id}/{event.id}".encode(), digest_size=8).hexdigest()
+    return replace(event, trace=parent._replace(span_id=span_id).traceparent)
+
+
+def _standing(event: Event) -> SpanContext:
+    trace = Trace.parse(event.trace)
+    assert trace
+    return context_of(trace)
 
 
 class Processing:

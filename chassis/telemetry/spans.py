@@ -70,7 +70,7 @@ def begin(
     start_ns: int | None = None,
 ) -> Span:
     """Begin a span that the caller ends; without a parent it begins a trace. `link` also links it to its parent."""
-    links = [Link(_remote(parent))] if link and parent else []
+    links = [Link(context_of(parent))] if link and parent else []
     return telemetry.tracer.start_span(name, _under(parent), kind, attributes, links, start_ns)
 
 
@@ -190,10 +190,11 @@ def _under(of: Trace | None) -> Context:
     """Return the context of what is done in a trace, or begins one."""
     if of is None:
         return Context()
-    return trace.set_span_in_context(trace.NonRecordingSpan(_remote(of)), Context())
+    return trace.set_span_in_context(trace.NonRecordingSpan(context_of(of)), Context())
 
 
-def _remote(of: Trace) -> SpanContext:
+def context_of(of: Trace) -> SpanContext:
+    """Return where a trace stands, as OpenTelemetry has it."""
     return SpanContext(int(of.trace_id, 16), int(of.span_id, 16), True, TraceFlags(TraceFlags.SAMPLED))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -56,3 +57,17 @@ def test_what_the_bus_did_not_take_is_no_span_as_it_is_tried_for_as_long_as_the_
         with pytest.raises(BusUnavailable), sending([event(SAMPLED)]):
             raise BusUnavailable
     assert (told, counted()) == ([], before)
+
+
+def test_an_event_names_the_same_span_in_each_try_as_the_bus_may_keep_that_of_one_whose_answer_was_lost(
+    told: list[Any],
+) -> None:
+    once = event(SAMPLED)
+    with suppress(BusUnavailable), sending([once]) as taken:
+        raise BusUnavailable
+    with sending([once]) as sent:
+        pass
+    assert taken == sent
+    [span] = told
+    assert Trace.parse(taken[0].trace) == Trace(SAMPLED.trace_id, f"{span.context.span_id:016x}", sampled=True)
+    assert f"{span.parent.span_id:016x}" == SAMPLED.span_id
