@@ -26,8 +26,6 @@ from prometheus_client.core import Metric, Sample
 from chassis.telemetry.metrics import Declared, declared
 
 SCOPE = InstrumentationScope(name="mercato")
-RESOURCE = {"service": "service.name", "instance": "service.instance.id", "version": "service.version"}
-"""What a line of a log calls an instance, and OpenTelemetry."""
 
 _SEVERITIES = {
     "DEBUG": SeverityNumber.SEVERITY_NUMBER_DEBUG,
@@ -35,7 +33,9 @@ _SEVERITIES = {
     "WARNING": SeverityNumber.SEVERITY_NUMBER_WARN,
     "ERROR": SeverityNumber.SEVERITY_NUMBER_ERROR,
 }
-_OF_RECORD = frozenset({"time", "level", "message", "trace", "span", *RESOURCE})
+_INSTANCE = ("service", "instance", "version")
+_OF_RECORD = frozenset({"time", "level", "message", "trace", "span", *_INSTANCE})
+_RENAMED_OF_RECORD = {"exception": "exception.stacktrace"}
 _RENAMED = {  # what opentelemetry-instrumentation-grpc still calls by names of before
     "rpc.system": "rpc.system.name",
     "net.peer.ip": "network.peer.address",
@@ -44,6 +44,16 @@ _RENAMED = {  # what opentelemetry-instrumentation-grpc still calls by names of 
 }
 _REPLACED = frozenset({"rpc.service", "rpc.grpc.status_code", "net.peer.name"})
 _CUMULATIVE = pb.AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+
+
+def resource_of(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return what OpenTelemetry calls an instance by; takes what lines of logs do."""
+    return {
+        "service.name": fields["service"],
+        "service.namespace": "mercato",
+        "service.instance.id": fields["instance"],
+        "service.version": fields["version"],
+    }
 
 
 def spans(ended: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
@@ -60,11 +70,11 @@ def logs(lines: Sequence[Mapping[str, Any]]) -> ExportLogsServiceRequest:
     """Return what exports lines of logs."""
     by_instance: defaultdict[tuple[str, ...], list[LogRecord]] = defaultdict(list)
     for line in lines:
-        by_instance[tuple(str(line.get(key, "")) for key in RESOURCE)].append(_record(line))
+        by_instance[tuple(str(line.get(key, "")) for key in _INSTANCE)].append(_record(line))
     return ExportLogsServiceRequest(
         resource_logs=[
             ResourceLogs(
-                resource=_resource(dict(zip(RESOURCE.values(), instance, strict=True))),
+                resource=_resource(resource_of(dict(zip(_INSTANCE, instance, strict=True)))),
                 scope_logs=[ScopeLogs(scope=SCOPE, log_records=records)],
             )
             for instance, records in by_instance.items()
@@ -111,7 +121,9 @@ def _record(line: Mapping[str, Any]) -> LogRecord:
         severity_number=_SEVERITIES.get(level, SeverityNumber.SEVERITY_NUMBER_ERROR),
         severity_text=level,
         body=AnyValue(string_value=str(line.get("message", ""))),
-        attributes=[_attribute(key, value) for key, value in line.items() if key not in _OF_RECORD],
+        attributes=[
+            _attribute(_RENAMED_OF_RECORD.get(key, key), value) for key, value in line.items() if key not in _OF_RECORD
+        ],
         trace_id=bytes.fromhex(line.get("trace", "")),
         span_id=bytes.fromhex(line.get("span", "")),
     )
@@ -189,7 +201,7 @@ def _attribute(key: str, value: Any) -> KeyValue:
         case float():
             return KeyValue(key=key, value=AnyValue(double_value=value))
         case dict() | list():
-            return KeyValue(key=key, value=AnyValue(string_value=orjson.dumps(value, default=str).decode()))
+            return KeyValue(key=key, value=AnyValue(string_value=orjson.dumps(value).decode()))
     return KeyValue(key=key, value=AnyValue(string_value=str(value)))
 
 

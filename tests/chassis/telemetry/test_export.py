@@ -24,8 +24,9 @@ from chassis.settings import Settings
 from chassis.status import to_status, to_trailers
 from chassis.telemetry import export
 from chassis.telemetry.export import Exporter, exporting
-from chassis.telemetry.instance import Telemetry, resource_of
+from chassis.telemetry.instance import Telemetry, fields_of
 from chassis.telemetry.metrics import Measured, measure
+from chassis.telemetry.otlp import resource_of
 from chassis.telemetry.spans import span
 from chassis.telemetry.trace import Trace
 from fleet import ports
@@ -51,7 +52,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 async def telling(port: int, settings: Settings = SETTINGS) -> AsyncIterator[Telemetry]:
     """Tell a collector within the block."""
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_reconnect_backoff_ms", 100)])
-    exporter = Exporter(channel, resource_of(settings), {"api-key": "secret"})
+    exporter = Exporter(channel, resource_of(fields_of(settings)), {"api-key": "secret"})
     async with exporting([exporter]):
         yield Telemetry(settings, [exporter]).tell()
 
@@ -238,6 +239,16 @@ async def test_what_cannot_be_told_is_dropped_and_counted_and_keeps_nothing_else
 
         await eventually(came)
     assert dropped("spans", "invalid") == before + 2
+
+
+async def test_lines_of_logs_come_from_whom_spans_come_with_the_names_of_today() -> None:
+    async with collector() as kept, telling(kept.port) as telemetry:
+        telemetry.log({**line("failed"), **telemetry.fields, "exception": "Traceback"})
+        await eventually(lambda: asyncio.sleep(0, bool(kept.logs)))
+    [told] = kept.logs
+    assert told["exception.stacktrace"] == "Traceback"
+    assert resource_of(telemetry.fields).items() <= told.items()
+    assert told["service.namespace"] == "mercato"
 
 
 async def test_a_number_too_large_for_telemetry_is_told_as_text() -> None:
