@@ -18,15 +18,21 @@ from chassis.bus import Event
 from chassis.call import Call
 from chassis.telemetry.instance import current_telemetry
 from chassis.telemetry.metrics import counter, gauge
-from chassis.telemetry.spans import SUBJECT, begin, context_of, fail, trace_of
+from chassis.telemetry.spans import SUBJECT, begin, context_of, error_type, fail, trace_of
 from chassis.telemetry.trace import Trace
 
-SYSTEM = "nats"
+SYSTEM = {"messaging.system": "nats"}
 
-_sent = counter("messaging.client.sent.messages", "Events that the bus took.", "messaging.destination.name")
+_sent = counter(
+    "messaging.client.sent.messages",
+    "Events that the bus took.",
+    "messaging.destination.name",
+    always={**SYSTEM, "messaging.operation.name": "send"},
+)
 _consumed = counter(
     "messaging.client.consumed.messages", "Events that were handled, are to be tried again, or could not be handled.",
-    "messaging.consumer.group.name", "messaging.destination.name", "error.type",
+    "messaging.consumer.group.name", "messaging.destination.name", "error.type", "mercato.outcome",
+    always={**SYSTEM, "messaging.operation.name": "process"},
 )  # fmt: skip
 _lag = gauge(
     "mercato.consumer.lag", "How old the event that was handled last was by then, and for how long none was since.",
@@ -94,14 +100,14 @@ class Processing:
 
     def done(self) -> None:
         """Note that the event had its effect."""
-        _consumed.labels(self._group, self._event.type, "").inc()
+        _consumed.labels(self._group, self._event.type, "", "").inc()
         _lag.labels(self._group).set(max(time() - self._event.time.timestamp(), 0.0))
         if self._span:
             self._span.end()
 
     def failed(self, error: Exception, outcome: str) -> None:
         """Note that it could not be handled, and what comes of that: `retry` or `dead_letter`."""
-        _consumed.labels(self._group, self._event.type, outcome).inc()
+        _consumed.labels(self._group, self._event.type, error_type(error), outcome).inc()
         if self._span:
             fail(self._span, error)
             self._span.end()
@@ -119,7 +125,7 @@ def stands_still(group: str, for_s: float) -> None:
 
 def _attributes(event: Event, operation: str) -> dict[str, str]:
     return {
-        "messaging.system": SYSTEM,
+        **SYSTEM,
         "messaging.destination.name": event.type,
         "messaging.operation.name": operation,
         "messaging.operation.type": operation,

@@ -189,7 +189,9 @@ def _exemplar(exemplar: Any) -> pb.Exemplar:
 
 
 def _attributes(known: Declared, labels: Mapping[str, str]) -> list[KeyValue]:
-    return [_attribute(known.attributes.get(label, label), value) for label, value in labels.items() if label != "le"]
+    """Return what a point is of; an attribute that is empty is one that it has not."""
+    told = {known.attributes.get(label, label): value for label, value in labels.items() if value and label != "le"}
+    return [_attribute(name, value) for name, value in {**known.always, **told}.items()]
 
 
 def _attribute(key: str, value: Any) -> KeyValue:

@@ -18,12 +18,15 @@ from chassis.telemetry.metrics import durations
 from chassis.telemetry.spans import begin, exemplar, fail, late_call, trace_of
 from chassis.telemetry.trace import Trace
 
+SYSTEM = {"rpc.system.name": "grpc"}
+
 _served_s = durations(
-    "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code"
-)
+    "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code",
+    always=SYSTEM,
+)  # fmt: skip
 _made_s = durations(
     "rpc.client.call.duration", "Time calls to other services took, by their end.",
-    "mercato.caller", "rpc.method", "rpc.response.status_code",
+    "mercato.caller", "rpc.method", "rpc.response.status_code", always=SYSTEM,
 )  # fmt: skip
 
 
@@ -82,7 +85,7 @@ class Calling:
         trace = call.trace if call else Trace.start()
         if trace.sampled and (telemetry := current_telemetry()):
             name = self._path.removeprefix("/")
-            self._span = begin(telemetry, name, trace, SpanKind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
+            self._span = begin(telemetry, name, trace, SpanKind.CLIENT, {**SYSTEM, "rpc.method": name})
             trace = trace_of(self._span)
         self._trace, self._started_s = trace, perf_counter()
         return trace

@@ -175,15 +175,16 @@ class _Within:
 
 def fail(opened: Span, error: Exception) -> None:
     """Say that a span failed and how; where the error came from says it in full."""
+    said = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+    opened.set_attribute("error.type", error_type(error))
+    opened.set_status(Status(StatusCode.ERROR, said))
+
+
+def error_type(error: Exception) -> str:
+    """Return what kind of error it is: one of few names."""
     if isinstance(error, MercatoError):
-        opened.set_attribute("error.type", error.reason)
-        opened.set_status(Status(StatusCode.ERROR, error.message))
-    elif isinstance(error, grpc.aio.AioRpcError):
-        opened.set_attribute("error.type", error.code().name)
-        opened.set_status(Status(StatusCode.ERROR, error.details()))
-    else:
-        opened.set_attribute("error.type", type(error).__qualname__)
-        opened.set_status(Status(StatusCode.ERROR, str(error)))
+        return error.reason
+    return error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__qualname__
 
 
 def _under(of: Trace | None) -> Context:
