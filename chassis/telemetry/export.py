@@ -138,9 +138,10 @@ class Exporter:
     async def _drain(
         self, queue: Queue[Item], export: Callable[..., Any], encode: Callable[[Sequence[Item]], Any]
     ) -> None:
-        """Send what waits, as long as it is taken."""
-        most = BATCH
-        while batch := queue.first(most):
+        """Send what waits, as long as it is taken; what comes meanwhile waits for the next turn or a full batch."""
+        waiting, most = len(queue), BATCH
+        while waiting > 0 or len(queue) >= BATCH:
+            batch = queue.first(most)
             try:
                 request = encode(batch)
             except Exception:
@@ -157,6 +158,7 @@ class Exporter:
                 if error:
                     _dropped.labels(queue.signal, "refused").inc(len(batch))
             queue.remove(len(batch))
+            waiting -= len(batch)
 
     async def _send(self, export: Callable[..., Any], request: Any) -> grpc.aio.AioRpcError | None:
         """Send a request; return the error where it was not taken."""

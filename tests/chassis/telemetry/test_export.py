@@ -117,6 +117,26 @@ async def test_logs_and_metrics_come_however_many_spans_there_are() -> None:
         kept.meanwhile = lambda: None
 
 
+async def test_what_comes_while_spans_are_sent_waits_for_the_next_turn_or_a_full_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export, "EVERY_S", 3600)  # the end alone sends
+    monkeypatch.setattr(export, "BATCH", 3)
+    coming = [0, 4, 1]
+
+    def come() -> None:
+        for _ in range(coming.pop(0)):
+            telemetry.tracer.start_span("later").end()
+
+    async with collector() as kept:
+        kept.meanwhile = come
+        async with telling(kept.port) as telemetry:
+            for _ in range(4):
+                telemetry.tracer.start_span("there").end()
+    assert [each.name for each in kept.spans] == ["there"] * 4 + ["later"] * 3
+    assert coming == []
+
+
 async def test_what_fails_in_one_signal_keeps_no_other_from_being_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "AGAIN_S", 0.02)
     broken = True
