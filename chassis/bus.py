@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,15 @@ class Event:
     """The W3C traceparent of the call that made it happen."""
     payload: bytes
     """The message, serialized."""
+
+
+class Progress(NamedTuple):
+    """How far a consumer group is."""
+
+    pending: int = 0
+    """How many events wait to be handled."""
+    handled: int = 0
+    """Grows when the one that waited longest was handled."""
 
 
 class Delivery(Protocol):
@@ -63,8 +72,8 @@ class Bus(Protocol):
         """
         ...
 
-    async def pending(self, group: str) -> int:
-        """Return how many events wait for a group; Unavailable."""
+    async def progress(self, group: str) -> Progress:
+        """Return how far a group is; Unavailable."""
         ...
 
     @property

@@ -9,24 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
-from contextlib import aclosing, nullcontext
 from functools import partial
-from time import perf_counter
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc.aio import ClientCallDetails, Metadata
 
 from chassis.call import current_call
-from chassis.errors import DeadlineExceeded, MercatoError
+from chassis.errors import DeadlineExceeded
 from chassis.handlers import CALLER, TRACEPARENT
 from chassis.inprocess import InProcessChannel
 from chassis.policy import Policy
 from chassis.resilience.channel import ResilientChannel
-from chassis.status import CODES, from_rpc_error
+from chassis.status import from_rpc_error
 from chassis.telemetry.rpc import ClientCalls
-from chassis.telemetry.spans import client_interceptors, parent
 from chassis.telemetry.trace import Trace
 
 Stub = TypeVar("Stub")
@@ -61,14 +57,13 @@ class Channel:
         caller: str,
     ) -> None:
         self._channel = channel
-        self._caller = caller
+        self._caller = (CALLER, caller)
         self._policies = {policy.path: policy for service in services for policy in map(Policy.of, service.methods)}
-        self._intercept = client_interceptors()
         self._calls = ClientCalls(caller)
 
     def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with one request and one answer."""
-        return partial(self._unary, "unary_unary", path, self._channel.unary_unary(path, *arguments, **options))
+        return partial(self._unary, path, self._channel.unary_unary(path, *arguments, **options))
 
     def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with a stream of requests and one answer."""
@@ -76,29 +71,19 @@ class Channel:
 
     def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with one request and a stream of answers."""
-        return partial(self._stream, "unary_stream", path, self._channel.unary_stream(path, *arguments, **options))
+        return partial(self._stream, path, self._channel.unary_stream(path, *arguments, **options))
 
     def stream_stream(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return what a stub calls for a method with streams both ways."""
-        return partial(self._stream, "stream_stream", path, self._channel.stream_stream(path, *arguments, **options))
+        return partial(self._stream, path, self._channel.stream_stream(path, *arguments, **options))
 
-    async def _unary(
-        self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
-    ) -> Any:
-        timeout_s, trace = self._timeout_s(path, timeout), self._trace()
-        started, code = perf_counter(), "CANCELLED"
+    async def _unary(self, path: str, multicallable: Any, request: Any, *, timeout: float | None = None) -> Any:
+        timeout_s = self._timeout_s(path, timeout)
         try:
-            response = await self._start(kind, path, multicallable, request, timeout_s, trace)
-            code = "OK"
-            return response
+            with self._calls.calling(path) as trace:
+                return await multicallable(request, timeout=timeout_s, metadata=self._metadata(trace))
         except grpc.aio.AioRpcError as error:
-            code = error.code().name
             raise from_rpc_error(error) from None
-        except MercatoError as error:  # it was not even sent
-            code = CODES[error.code].name
-            raise
-        finally:
-            self._calls.observe(path, code, perf_counter() - started, trace)
 
     async def _collected(
         self,
@@ -110,48 +95,31 @@ class Channel:
     ) -> Any:
         source = _Source(requests)
         try:
-            return await self._unary("stream_unary", path, multicallable, source.all(), timeout=timeout)
+            return await self._unary(path, multicallable, source.all(), timeout=timeout)
         except asyncio.CancelledError:
             if source.error is None:
                 raise
             raise source.error from None
 
     async def _stream(
-        self, kind: str, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
+        self, path: str, multicallable: Any, request: Any, *, timeout: float | None = None
     ) -> AsyncGenerator[Any, None]:
-        timeout_s, trace = self._timeout_s(path, timeout), self._trace()
-        started, code = perf_counter(), "CANCELLED"
+        timeout_s = self._timeout_s(path, timeout)
         try:
-            call = self._start(kind, path, multicallable, request, timeout_s, trace)
-            async with aclosing(await call if trace.sampled else _responses(call)) as responses:
-                async for response in responses:
-                    yield response
-            code = "OK"
+            with self._calls.calling(path) as trace:
+                call = multicallable(request, timeout=timeout_s, metadata=self._metadata(trace))
+                try:
+                    async for response in call:
+                        yield response
+                finally:
+                    call.cancel()
         except grpc.aio.AioRpcError as error:
-            code = error.code().name
             raise from_rpc_error(error) from None
-        finally:
-            self._calls.observe(path, code, perf_counter() - started, trace)
 
-    def _start(self, kind: str, path: str, multicallable: Any, request: Any, timeout_s: float, trace: Trace) -> Any:
-        metadata: tuple[tuple[str, str], ...] = ((CALLER, self._caller),)
-        if current_call() is not None:  # else who is called decides whether it is recorded
-            metadata += ((TRACEPARENT, trace.traceparent),)
-        if not trace.sampled:
-            return multicallable(request, timeout=timeout_s, metadata=metadata)
-
-        async def proceed(details: ClientCallDetails, request: Any) -> Any:
-            call = multicallable(request, timeout=details.timeout, metadata=details.metadata)
-            return call if kind.endswith("unary") else _responses(call)
-
-        details = ClientCallDetails(path, timeout_s, Metadata((CALLER, self._caller)), None, None)
-        return self._intercepted(kind, proceed, details, request)
-
-    async def _intercepted(self, kind: str, proceed: Any, details: ClientCallDetails, request: Any) -> Any:
-        serving = current_call()
-        with parent(serving.trace) if serving else nullcontext():
-            call = await self._intercept[kind](proceed, details, request)
-        return await call if kind.endswith("unary") else call
+    def _metadata(self, trace: Trace) -> tuple[tuple[str, str], ...]:
+        if current_call() is None:  # then who is called decides whether it is recorded
+            return (self._caller,)
+        return self._caller, (TRACEPARENT, trace.traceparent)
 
     def _timeout_s(self, path: str, timeout_s: float | None) -> float:
         allowed_s = self._policies[path].timeout_s if timeout_s is None else timeout_s
@@ -161,19 +129,6 @@ class Channel:
         if allowed_s <= 0:
             raise DeadlineExceeded
         return allowed_s
-
-    def _trace(self) -> Trace:
-        call = current_call()
-        return call.trace if call else Trace.start()
-
-
-async def _responses(call: Any) -> AsyncGenerator[Any, None]:
-    """Yield what a call is answered with; end the call when nobody wants more."""
-    try:
-        async for response in call:
-            yield response
-    finally:
-        call.cancel()
 
 
 class _Source:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import asyncpg
 from google.protobuf.message import DecodeError, Message
 
-from chassis.bus import Bus, Delivery, Event
+from chassis.bus import Bus, Delivery, Event, Progress
 from chassis.call import serving
 from chassis.clock import Clock
 from chassis.database import Batch, Database
@@ -97,9 +97,9 @@ class Consumer:
                 await self._bury(event, error, row["attempts"] + 1)
         return handled, len(rows) - handled
 
-    async def pending(self) -> int:
-        """Return how many events wait to be handled; Unavailable."""
-        return await self._bus.pending(self.group)
+    async def progress(self) -> Progress:
+        """Return how far it is; Unavailable."""
+        return await self._bus.progress(self.group)
 
     async def prune(self) -> None:
         """Forget ids older than the retention; the bus keeps its events for less."""

@@ -141,18 +141,6 @@ class _Call:
             self._outcome.add_done_callback(lambda _: timer.cancel())
         self._begin(find(), self._sending(request) if streaming else serialize(request))
 
-    async def code(self) -> StatusCode:
-        """Return how it ended, once it has."""
-        return (await self._outcome).code
-
-    async def details(self) -> str:
-        """Return what the callee said about how it ended, once it has."""
-        return (await self._outcome).details
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Have something called when it ended."""
-        self._outcome.add_done_callback(lambda _: callback(self))
-
     def cancel(self) -> bool:
         """End it, as nobody waits for it any more."""
         return self._outcome.cancel()

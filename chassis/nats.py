@@ -19,7 +19,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, PubAck, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
-from chassis.bus import Delivery, Event
+from chassis.bus import Delivery, Event, Progress
 from chassis.errors import Unavailable
 
 STREAM = "mercato"
@@ -137,15 +137,16 @@ class NatsBus:
                 _log.warning("the bus is away", extra={"error": repr(error)})
                 await asyncio.sleep(RETRY_S)
 
-    async def pending(self, group: str) -> int:
-        """See Bus.pending."""
+    async def progress(self, group: str) -> Progress:
+        """See Bus.progress."""
         try:
             info = await self._stream.consumer_info(STREAM, group)
         except NotFoundError:  # it is made when the group begins to listen
-            return 0
+            return Progress()
         except (NatsError, TimeoutError) as error:
             raise BusUnavailable from error
-        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+        handled = info.ack_floor.stream_seq if info.ack_floor else 0
+        return Progress((info.num_pending or 0) + (info.num_ack_pending or 0), handled)
 
     @asynccontextmanager
     async def follow(self, types: Sequence[str]) -> AsyncIterator[AsyncIterator[Event]]:

@@ -16,9 +16,10 @@ from prometheus_client import start_http_server
 from chassis.channels import open_channel
 from chassis.settings import Settings
 from chassis.telemetry.export import Exporter, exporting
-from chassis.telemetry.instance import resource_of
+from chassis.telemetry.instance import fields_of
 from chassis.telemetry.logs import configure_logs
 from chassis.telemetry.loop import watching_loop
+from chassis.telemetry.otlp import resource_of
 from chassis.xds import follow_control_plane
 
 OTLP_PORT = 4317
@@ -48,7 +49,7 @@ async def _run(settings: Settings, live: Live) -> None:
 
 def _exporters(settings: Settings) -> Iterator[Exporter]:
     """Yield where what this process tells goes: our own telemetry, any other place that takes OTLP, or both."""
-    resource = resource_of(settings)
+    resource = resource_of(fields_of(settings))
     if settings.telemetry:
         yield Exporter(open_channel(settings.telemetry), resource, {})
     if settings.otlp_endpoint:

@@ -73,6 +73,10 @@ class Saga(Generic[Work]):
         may_turn = status == RUNNING and done < len(self.steps) and self.undone is not None
         return attempts >= STUCK_ATTEMPTS and not may_turn
 
+    def seen(self, status: str, done: int, attempts: int) -> str:
+        """Return the status that who looks at it sees: its own, or `stuck`."""
+        return "stuck" if self.stuck(status, done, attempts) else status
+
 
 @dataclass(frozen=True)
 class Position:

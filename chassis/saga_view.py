@@ -62,7 +62,7 @@ class SagaView:
         return cls(
             kind=row["kind"],
             subject=row["subject"],
-            status="stuck" if definition.stuck(status, done, attempts) else status,
+            status=definition.seen(status, done, attempts),
             step=definition.step(status, done),
             attempts=attempts,
             error=row["error"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -135,6 +136,18 @@ class Sagas:
             list(self._definitions), most,
         )  # fmt: skip
         return [self._view(row) for row in rows]
+
+    async def count(self) -> Counter[tuple[str, str]]:
+        """Return how many are not done, by kind and status."""
+        rows = await self._database.rows(
+            "SELECT kind, status, done, attempts, count(*) FROM sagas"
+            " WHERE status IN ('running', 'unwinding') AND kind = ANY($1) GROUP BY kind, status, done, attempts",
+            list(self._definitions),
+        )
+        counts = Counter[tuple[str, str]]()
+        for kind, status, done, attempts, count in rows:
+            counts[kind, self._definitions[kind].seen(status, done, attempts)] += count
+        return counts
 
     async def about(self, subject: str, most: int) -> list[SagaView]:
         """Return all sagas of a subject, also those that are done."""

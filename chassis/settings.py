@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -143,12 +144,13 @@ class _Reader:
         return value
 
     def headers(self, variable: str) -> dict[str, str]:
-        """`name=value,name=value`, with values encoded as in URLs."""
+        """`name=value,name=value`, with values encoded as in URLs: what gRPC sends as metadata."""
         value = self.text(variable, "")
         pairs = [entry.partition("=") for entry in value.split(",") if entry.strip()]
-        if any(not (name.strip() and equals) for name, equals, _ in pairs):
-            raise InvalidSetting(variable=variable, value=value, expected="name=value,name=value")
-        return {name.strip().lower(): unquote(text.strip()) for name, _, text in pairs}
+        headers = {name.strip().lower(): unquote(text.strip()) for name, _, text in pairs}
+        if any(not equals for _, equals, _ in pairs) or not all(map(_is_header, headers, headers.values())):
+            raise InvalidSetting(variable=variable, value=value, expected="name=value,name=value in ASCII")
+        return headers
 
     def prefixed(self, prefix: str) -> dict[str, str]:
         """A service's own options: MERCATO_PAYMENTS_DELAY_S becomes `delay_s`."""
@@ -157,3 +159,7 @@ class _Reader:
             for variable, value in self._environment.items()
             if variable.startswith(prefix)
         }
+
+
+def _is_header(name: str, text: str) -> bool:
+    return bool(re.fullmatch("[0-9a-z_.-]+", name) and text.isascii() and text.isprintable())

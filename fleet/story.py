@@ -60,7 +60,9 @@ class Story:
     traces: list[Trace] = field(default_factory=list)
     """Those that were recorded, with their spans, the earliest first."""
     unrecorded: list[str] = field(default_factory=list)
-    """The names of those that were not."""
+    """The names of those that were not, as far as telemetry says."""
+    further: list[str] = field(default_factory=list)
+    """The names of those beyond the first ten, which were not asked for."""
     sagas: list[Saga] = field(default_factory=list)
     events: list[ToldEvent] = field(default_factory=list)
     ledger: list[LedgerEntry] = field(default_factory=list)
@@ -75,6 +77,7 @@ class Story:
             "head": redact(self.head) if self.head else None,
             "traces": [redact(each) for each in self.traces],
             "unrecorded": self.unrecorded,
+            "further": self.further,
             "sagas": [redact(each) for each in self.sagas],
             "events": [
                 {**redact(each.event), "service": each.service, "handled": _times(each.handled)} for each in self.events
@@ -115,7 +118,7 @@ class Teller:
             trace = await self._trace(name)
             about = [each for each in trace.subjects if _SUBJECT.fullmatch(each)] if trace else []
             story = await self._about(about[0]) if about else Story(name)
-            story.traces, story.unrecorded = ([trace], []) if trace else ([], [name])
+            self._add_traces(story, {name: trace})
         story.missing = self._missing
         return story
 
@@ -204,13 +207,14 @@ class Teller:
         return found
 
     async def _find_traces(self, story: Story) -> None:
-        names = (await self._trace_names(story))[:MOST_TRACES]
-        for name, trace in zip(names, await asyncio.gather(*map(self._trace, names)), strict=True):
-            if trace:
-                story.traces.append(trace)
-            else:
-                story.unrecorded.append(name)
-        story.traces.sort(key=lambda trace: trace.start_time.ToNanoseconds())
+        names = await self._trace_names(story)
+        names, story.further = names[:MOST_TRACES], names[MOST_TRACES:]
+        self._add_traces(story, dict(zip(names, await asyncio.gather(*map(self._trace, names)), strict=True)))
+
+    def _add_traces(self, story: Story, found: Mapping[str, Trace | None]) -> None:
+        story.traces = sorted(filter(None, found.values()), key=lambda trace: trace.start_time.ToNanoseconds())
+        if "telemetry" not in self._missing:  # else nobody knows
+            story.unrecorded = [name for name, trace in found.items() if trace is None]
 
     async def _trace_names(self, story: Story) -> list[str]:
         """Return those that sagas and events were written in, then others that telemetry knows of."""

@@ -49,6 +49,8 @@ def view(story: Story, width: int) -> Group:
     parts = [_head(story)]
     for trace in story.traces:
         parts += [_title(_summary(trace)), *waterfall(trace, width)]
+    if story.further:
+        parts.append(Text(f"\nFurther traces, each for `mercato trace`: {', '.join(story.further)}", style="dim"))
     if not story.traces and "telemetry" not in story.missing:
         named = f" ({', '.join(story.unrecorded)})" if story.unrecorded else ""
         parts.append(Text(f"\nNo trace of it was recorded{named}.\n{_UNRECORDED}", style="yellow"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,8 @@ class Collector(grpc.GenericRpcHandler):
     refused: int = 0
     takes: asyncio.Event = field(default_factory=asyncio.Event)
     """Until it is set, calls hang."""
+    meanwhile: Callable[[], None] = lambda: None
+    """Called while spans are taken."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         request = _REQUESTS.get(handler_call_details.method.split("/")[1].rpartition(".")[2])
@@ -67,6 +69,7 @@ class Collector(grpc.GenericRpcHandler):
             await context.abort(self.refusal, "not now", self.trailers)
         match request:
             case ExportTraceServiceRequest():
+                self.meanwhile()
                 self.spans += _spans(request)
             case ExportLogsServiceRequest():
                 self.logs += _logs(request)

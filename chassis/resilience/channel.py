@@ -9,7 +9,6 @@ A stream of answers is begun again as long as nothing of it came. Streams of req
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from functools import cached_property, partial
 from typing import Any
@@ -23,7 +22,6 @@ from chassis.policy import Policy
 from chassis.resilience.breaker import CircuitBreaker
 from chassis.resilience.callee import Callee
 from chassis.resilience.deadline import Deadline
-from chassis.status import CODES
 
 FULL_TIME = 0.4
 """A call that had this part of what its method allows, and no answer, is the callee's failure; else it was in haste."""
@@ -88,9 +86,9 @@ class _Method:
 
 
 class _Call:
-    """A call with one answer. It begins when it is awaited, once, or when it is asked how it ended."""
+    """A call with one answer. It begins when it is awaited, once."""
 
-    __slots__ = ("_answered", "_begin", "_deadline", "_metadata", "_method", "_request", "_task")
+    __slots__ = ("_answered", "_begin", "_deadline", "_metadata", "_method", "_request")
 
     def __init__(
         self,
@@ -107,24 +105,9 @@ class _Call:
         self._metadata = metadata
         self._deadline = Deadline(method.policy.timeout_s if timeout is None else timeout, method.callee.clock)
         self._answered: Any = None
-        self._task: asyncio.Task[Any] | None = None
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return (self._task or self._answer()).__await__()
-
-    async def code(self) -> StatusCode:
-        """Return how it ended, once it has."""
-        error = await self._error()
-        if error is None:
-            return StatusCode.OK
-        return CODES[error.code] if isinstance(error, MercatoError) else error.code()
-
-    async def details(self) -> str:
-        """Return what was said about how it ended, once it has."""
-        error = await self._error()
-        if error is None:
-            return ""
-        return error.message if isinstance(error, MercatoError) else error.details() or ""
+        return self._answer().__await__()
 
     async def initial_metadata(self) -> Metadata:
         """Return what the callee sent before its answer."""
@@ -133,22 +116,6 @@ class _Call:
     async def trailing_metadata(self) -> Metadata:
         """Return what the callee sent after its answer."""
         return await self._answered.trailing_metadata() if self._answered else Metadata()
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Have something called when it ended."""
-        self._begun().add_done_callback(lambda _: callback(self))
-
-    def _begun(self) -> asyncio.Task[Any]:
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._answer())
-        return self._task
-
-    async def _error(self) -> AioRpcError | MercatoError | None:
-        try:
-            await self._begun()
-        except (AioRpcError, MercatoError) as error:
-            return error
-        return None
 
     async def _answer(self) -> Any:
         method = self._method

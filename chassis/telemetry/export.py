@@ -1,7 +1,8 @@
 """The way of what an instance tells out of its process: OTLP over gRPC, from queues that have an end.
 
 Nothing waits for it. While who listens is away or slow, spans and logs wait here until there is no room; what comes
-then is dropped and counted. Metrics only ever tell where they stand now.
+then is dropped and counted. Metrics only ever tell where they stand now. What got there though its answer was late is
+sent again: spans have ids by which it is known, lines of logs are there twice.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from operator import methodcaller
 from time import time_ns
@@ -21,7 +23,7 @@ import grpc
 from opentelemetry.sdk.trace import ReadableSpan
 
 from chassis.status import from_rpc_error
-from chassis.tasks import cancel
+from chassis.tasks import cancel, endless
 from chassis.telemetry import otlp
 from chassis.telemetry.metrics import Measured, counter, measure
 from chassis.telemetry.trace import Trace
@@ -104,41 +106,51 @@ class Exporter:
         self._failures = 0
 
     async def run(self) -> None:
-        """Send now and then, until cancelled."""
-        rounds = round(METRICS_EVERY_S / EVERY_S)
-        turn = 0
-        while True:
-            await asyncio.sleep(EVERY_S)
-            turn += 1
-            await self.flush()
-            if turn % rounds == 0:
-                await self._tell_metrics()
-
-    async def flush(self) -> None:
-        """Send the spans and logs that wait, as long as they are taken."""
-        await self._drain(self.spans, self._export_spans, otlp.spans)
-        await self._drain(self.logs, self._export_logs, otlp.logs)
+        """Send now and then, until cancelled. No signal waits for another to be empty, nor fails with it."""
+        await asyncio.gather(
+            endless(partial(_every, EVERY_S, self._tell_spans)),
+            endless(partial(_every, EVERY_S, self._tell_logs)),
+            endless(partial(_every, METRICS_EVERY_S, self._tell_metrics)),
+        )
 
     async def close(self) -> None:
         """Send the last of it, within a moment."""
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                await self.flush()
-                await self._tell_metrics()
+                last = (self._tell_spans(), self._tell_logs(), self._tell_metrics())
+                for error in await asyncio.gather(*last, return_exceptions=True):
+                    if error:
+                        _log.error("the last of it is not told", exc_info=error)
         except TimeoutError:
             pass
         finally:
             await self._channel.close()
 
+    async def _tell_spans(self) -> None:
+        await self._drain(self.spans, self._export_spans, otlp.spans)
+
+    async def _tell_logs(self) -> None:
+        await self._drain(self.logs, self._export_logs, otlp.logs)
+
+    async def _tell_metrics(self) -> None:
+        await self._send(self._export_metrics, otlp.metrics(self._resource, self._began_ns))
+
     async def _drain(
         self, queue: Queue[Item], export: Callable[..., Any], encode: Callable[[Sequence[Item]], Any]
     ) -> None:
-        while batch := queue.first(BATCH):
+        """Send what waits, as long as it is taken; what comes meanwhile waits for the next turn or a full batch."""
+        waiting, most = len(queue), BATCH
+        while waiting > 0 or len(queue) >= BATCH:
+            batch = queue.first(most)
             try:
                 request = encode(batch)
-            except Exception:  # again and again: it would keep all others from being sent
-                _log.exception("cannot be told", extra={"signal": queue.signal, "count": len(batch)})
-                _dropped.labels(queue.signal, "invalid").inc(len(batch))
+            except Exception:
+                if len(batch) > 1:  # one of them is bad: this way none of the others goes with it
+                    most = len(batch) // 2
+                    continue
+                _log.exception("cannot be told", extra={"signal": queue.signal})
+                _dropped.labels(queue.signal, "invalid").inc()
+                most = BATCH
             else:
                 error = await self._send(export, request)
                 if error and _is_taken_later(error):
@@ -146,9 +158,7 @@ class Exporter:
                 if error:
                     _dropped.labels(queue.signal, "refused").inc(len(batch))
             queue.remove(len(batch))
-
-    async def _tell_metrics(self) -> None:
-        await self._send(self._export_metrics, otlp.metrics(self._resource, self._began_ns))
+            waiting -= len(batch)
 
     async def _send(self, export: Callable[..., Any], request: Any) -> grpc.aio.AioRpcError | None:
         """Send a request; return the error where it was not taken."""
@@ -176,6 +186,12 @@ def _is_taken_later(error: grpc.aio.AioRpcError) -> bool:
 def _export(channel: grpc.aio.Channel, service: str) -> Callable[..., Any]:
     path = f"/opentelemetry.proto.collector.{service}/Export"
     return channel.unary_unary(path, request_serializer=methodcaller("SerializeToString"))
+
+
+async def _every(pause_s: float, tell: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(pause_s)
+        await tell()
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from chassis.settings import Settings
 from chassis.telemetry.export import Exporter
+from chassis.telemetry.otlp import resource_of
 from chassis.telemetry.sampling import Sampler
 
 _CURRENT: ContextVar[Telemetry | None] = ContextVar("telemetry", default=None)
@@ -21,9 +22,8 @@ class Telemetry(SpanProcessor):
     """The telemetry of one instance. Several may share a process, and the exporters of that."""
 
     def __init__(self, settings: Settings, exporters: Sequence[Exporter] = ()) -> None:
-        self.fields = {"service": settings.service, "instance": settings.instance, "version": settings.version}
-        """As lines of logs name it."""
-        resource = Resource(resource_of(settings))
+        self.fields = fields_of(settings)
+        resource = Resource(resource_of(self.fields))
         self.provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)  # whether is the sampler's to say
         self.provider.add_span_processor(self)
         self.tracer = self.provider.get_tracer("mercato")
@@ -52,11 +52,6 @@ def current_telemetry() -> Telemetry | None:
     return _CURRENT.get()
 
 
-def resource_of(settings: Settings) -> dict[str, str]:
-    """Return what OpenTelemetry calls an instance by."""
-    return {
-        "service.name": settings.service,
-        "service.namespace": "mercato",
-        "service.instance.id": settings.instance,
-        "service.version": settings.version,
-    }
+def fields_of(settings: Settings) -> dict[str, str]:
+    """Return what lines of logs call an instance by."""
+    return {"service": settings.service, "instance": settings.instance, "version": settings.version}

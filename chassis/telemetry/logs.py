@@ -14,12 +14,11 @@ from time import sleep, time
 from typing import NamedTuple
 
 import orjson
-from google.protobuf.message import Message
 
 from chassis.call import Call, current_call
 from chassis.settings import Settings
-from chassis.telemetry.instance import Telemetry, current_telemetry
-from chassis.telemetry.redaction import redact
+from chassis.telemetry.instance import current_telemetry, fields_of
+from chassis.telemetry.redaction import plain
 from chassis.telemetry.trace import Trace
 
 OURS = "/mercato."
@@ -37,7 +36,7 @@ class JsonLines(logging.Handler):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.instance: Mapping[str, str] = Telemetry(settings).fields
+        self.instance: Mapping[str, str] = fields_of(settings)
         self._lines: deque[bytes | CallLine] = deque()
         self._writing = threading.RLock()  # a finalizer may log while its thread writes
         threading.Thread(target=self._write_now_and_then, name="logs", daemon=True).start()
@@ -57,7 +56,7 @@ class JsonLines(logging.Handler):
         """Take one record; one that cannot be written is told to standard error, never to who logged it."""
         try:
             line, telemetry = self._line(record), current_telemetry()
-            written = orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
+            written = orjson.dumps(line, option=orjson.OPT_UTC_Z)
             self.take(written)
             if telemetry:
                 telemetry.log(line if len(written) <= LARGEST_SENT else _cut(line))
@@ -75,7 +74,10 @@ class JsonLines(logging.Handler):
     def flush(self) -> None:
         """Write what was taken. Where standard output takes no more, it is lost: there is nowhere left to say so."""
         with self._writing, suppress(OSError, ValueError):
-            taken = [self._lines.popleft() for _ in range(len(self._lines))]
+            taken = list[bytes | CallLine]()
+            with suppress(IndexError):  # also where a finalizer logs meanwhile, and so has taken the rest
+                while True:
+                    taken.append(self._lines.popleft())
             if taken:
                 lines = [line if isinstance(line, bytes) else line.json() for line in taken]
                 sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
@@ -92,7 +94,7 @@ class JsonLines(logging.Handler):
         }
         if call is not None:
             line |= {"trace": call.trace.trace_id, "span": call.trace.span_id, "caller": call.caller}
-        line |= {key: _told(value) for key, value in vars(record).items() if key not in _STANDARD}
+        line |= {key: plain(value) for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = logging.Formatter().formatException(record.exc_info)
         return line
@@ -166,11 +168,6 @@ def configure_logs(settings: Settings) -> None:
     logging.getLogger("nats").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython").setLevel(logging.INFO)  # at DEBUG it tells of every turn of the event loop
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-
-
-def _told(value: object) -> object:
-    """Return a value as it is told: a message without what is sensitive."""
-    return redact(value) if isinstance(value, Message) else value
 
 
 def _cut(line: Mapping[str, object]) -> dict[str, object]:

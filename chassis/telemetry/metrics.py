@@ -26,19 +26,21 @@ class Declared(NamedTuple):
     unit: str
     attributes: Mapping[str, str]
     """Their names by Prometheus' labels."""
+    always: Mapping[str, str]
+    """Further attributes, the same for all and so of no use to Prometheus: told as OTLP alone."""
 
 
 _declared: dict[str, Declared] = {  # beside prometheus_client's registry, which has one for the process too
-    "process_cpu_seconds": Declared("process.cpu.time", "s", {}),
-    "process_resident_memory_bytes": Declared("process.memory.usage", "By", {}),
+    "process_cpu_seconds": Declared("process.cpu.time", "s", {}, {}),
+    "process_resident_memory_bytes": Declared("process.memory.usage", "By", {}, {}),
 }
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each: nobody reads them
 
 
-def counter(name: str, description: str, *attributes: str) -> Counter:
+def counter(name: str, description: str, *attributes: str, always: Mapping[str, str] | None = None) -> Counter:
     """Declare what only grows."""
-    return Counter(_declare(name, "", attributes), description, _labels(attributes))
+    return Counter(_declare(name, "", attributes, always), description, _labels(attributes))
 
 
 def gauge(name: str, description: str, *attributes: str, unit: str = "") -> Gauge:
@@ -46,9 +48,9 @@ def gauge(name: str, description: str, *attributes: str, unit: str = "") -> Gaug
     return Gauge(_declare(name, unit, attributes), description, _labels(attributes))
 
 
-def durations(name: str, description: str, *attributes: str) -> Histogram:
+def durations(name: str, description: str, *attributes: str, always: Mapping[str, str] | None = None) -> Histogram:
     """Declare how long something takes, in seconds."""
-    return Histogram(_declare(name, "s", attributes), description, _labels(attributes), buckets=SECONDS_BUCKETS)
+    return Histogram(_declare(name, "s", attributes, always), description, _labels(attributes), buckets=SECONDS_BUCKETS)
 
 
 class Measured(NamedTuple):
@@ -93,10 +95,10 @@ class _Reader(Collector):
             yield family
 
 
-def _declare(name: str, unit: str, attributes: Iterable[str]) -> str:
+def _declare(name: str, unit: str, attributes: Iterable[str], always: Mapping[str, str] | None = None) -> str:
     attributes = list(attributes)
     family = _family(name, unit)
-    _declared[family] = Declared(name, unit, dict(zip(_labels(attributes), attributes, strict=True)))
+    _declared[family] = Declared(name, unit, dict(zip(_labels(attributes), attributes, strict=True)), always or {})
     return family
 
 

@@ -23,12 +23,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client.core import Metric, Sample
 
-from chassis.status import CODES
 from chassis.telemetry.metrics import Declared, declared
 
 SCOPE = InstrumentationScope(name="mercato")
-RESOURCE = {"service": "service.name", "instance": "service.instance.id", "version": "service.version"}
-"""What a line of a log calls an instance, and OpenTelemetry."""
 
 _SEVERITIES = {
     "DEBUG": SeverityNumber.SEVERITY_NUMBER_DEBUG,
@@ -36,7 +33,9 @@ _SEVERITIES = {
     "WARNING": SeverityNumber.SEVERITY_NUMBER_WARN,
     "ERROR": SeverityNumber.SEVERITY_NUMBER_ERROR,
 }
-_OF_RECORD = frozenset({"time", "level", "message", "trace", "span", *RESOURCE})
+_INSTANCE = ("service", "instance", "version")
+_OF_RECORD = frozenset({"time", "level", "message", "trace", "span", *_INSTANCE})
+_RENAMED_OF_RECORD = {"exception": "exception.stacktrace"}
 _RENAMED = {  # what opentelemetry-instrumentation-grpc still calls by names of before
     "rpc.system": "rpc.system.name",
     "net.peer.ip": "network.peer.address",
@@ -44,8 +43,17 @@ _RENAMED = {  # what opentelemetry-instrumentation-grpc still calls by names of 
     "rpc.user_agent": "user_agent.original",
 }
 _REPLACED = frozenset({"rpc.service", "rpc.grpc.status_code", "net.peer.name"})
-_RAISED_BY_GRPC = ("AbortError", "AioRpcError")
 _CUMULATIVE = pb.AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+
+
+def resource_of(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return what OpenTelemetry calls an instance by; takes what lines of logs do."""
+    return {
+        "service.name": fields["service"],
+        "service.namespace": "mercato",
+        "service.instance.id": fields["instance"],
+        "service.version": fields["version"],
+    }
 
 
 def spans(ended: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
@@ -62,11 +70,11 @@ def logs(lines: Sequence[Mapping[str, Any]]) -> ExportLogsServiceRequest:
     """Return what exports lines of logs."""
     by_instance: defaultdict[tuple[str, ...], list[LogRecord]] = defaultdict(list)
     for line in lines:
-        by_instance[tuple(str(line.get(key, "")) for key in RESOURCE)].append(_record(line))
+        by_instance[tuple(str(line.get(key, "")) for key in _INSTANCE)].append(_record(line))
     return ExportLogsServiceRequest(
         resource_logs=[
             ResourceLogs(
-                resource=_resource(dict(zip(RESOURCE.values(), instance, strict=True))),
+                resource=_resource(resource_of(dict(zip(_INSTANCE, instance, strict=True)))),
                 scope_logs=[ScopeLogs(scope=SCOPE, log_records=records)],
             )
             for instance, records in by_instance.items()
@@ -92,27 +100,17 @@ def _as_today(span: Span) -> None:
         renamed = [KeyValue(key=new, value=old[name]) for name, new in _RENAMED.items() if name in old]
         method = KeyValue(key="rpc.method", value=AnyValue(string_value=span.name))
         del span.attributes[:]
-        span.attributes.extend((*kept, *renamed, method, *_ending(kept, old["rpc.grpc.status_code"].int_value)))
+        span.attributes.extend((*kept, *renamed, method))
     said = [event for event in span.events if not (event.name == "exception" and _is_grpcs(event))]
     if len(said) < len(span.events):
         del span.events[:]
         span.events.extend(said)
 
 
-def _ending(kept: Sequence[KeyValue], number: int) -> Iterator[KeyValue]:
-    """Yield how a call ended, where that is not said yet, and its error."""
-    said = next((each.value.string_value for each in kept if each.key == "rpc.response.status_code"), "")
-    code = said or CODES[number].name
-    if not said:
-        yield _attribute("rpc.response.status_code", code)
-    if code != "OK":
-        yield _attribute("error.type", code)
-
-
 def _is_grpcs(event: Span.Event) -> bool:
-    """Whether an exception is how gRPC passes an error on, which the status says already."""
+    """Whether an exception is how gRPC ends a call with an error, which the status says already."""
     kinds = (each.value.string_value for each in event.attributes if each.key == "exception.type")
-    return next(kinds, "").endswith(_RAISED_BY_GRPC)
+    return next(kinds, "").endswith("AbortError")
 
 
 def _record(line: Mapping[str, Any]) -> LogRecord:
@@ -123,7 +121,9 @@ def _record(line: Mapping[str, Any]) -> LogRecord:
         severity_number=_SEVERITIES.get(level, SeverityNumber.SEVERITY_NUMBER_ERROR),
         severity_text=level,
         body=AnyValue(string_value=str(line.get("message", ""))),
-        attributes=[_attribute(key, value) for key, value in line.items() if key not in _OF_RECORD],
+        attributes=[
+            _attribute(_RENAMED_OF_RECORD.get(key, key), value) for key, value in line.items() if key not in _OF_RECORD
+        ],
         trace_id=bytes.fromhex(line.get("trace", "")),
         span_id=bytes.fromhex(line.get("span", "")),
     )
@@ -189,19 +189,21 @@ def _exemplar(exemplar: Any) -> pb.Exemplar:
 
 
 def _attributes(known: Declared, labels: Mapping[str, str]) -> list[KeyValue]:
-    return [_attribute(known.attributes.get(label, label), value) for label, value in labels.items() if label != "le"]
+    """Return what a point is of; an attribute that is empty is one that it has not."""
+    told = {known.attributes.get(label, label): value for label, value in labels.items() if value and label != "le"}
+    return [_attribute(name, value) for name, value in {**known.always, **told}.items()]
 
 
 def _attribute(key: str, value: Any) -> KeyValue:
     match value:
         case bool():
             return KeyValue(key=key, value=AnyValue(bool_value=value))
-        case int():
+        case int() if -(2**63) <= value < 2**63:
             return KeyValue(key=key, value=AnyValue(int_value=value))
         case float():
             return KeyValue(key=key, value=AnyValue(double_value=value))
         case dict() | list():
-            return KeyValue(key=key, value=AnyValue(string_value=orjson.dumps(value, default=str).decode()))
+            return KeyValue(key=key, value=AnyValue(string_value=orjson.dumps(value).decode()))
     return KeyValue(key=key, value=AnyValue(string_value=str(value)))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+import orjson
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import Default
@@ -20,6 +22,27 @@ def redact(message: Message) -> dict[str, Any]:
     value: dict[str, Any] = MessageToDict(message)
     _hide(message.DESCRIPTOR, value)
     return value
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON has it, be it or hold it messages, those without what is sensitive; TypeError."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return orjson.loads(orjson.dumps(value, default=_plainer, option=orjson.OPT_UTC_Z))
+
+
+def _plainer(value: object) -> object:
+    """Return what JSON has no word for in simpler parts."""
+    match value:
+        case Message():
+            return redact(value)
+        case Mapping():
+            return dict(value)
+        case bytes() | bytearray() | memoryview():
+            return str(value)
+        case Sequence() | Set():
+            return list(value)
+    return str(value)
 
 
 def _hide(message: Any, value: Any) -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import perf_counter
+from types import TracebackType
 from typing import Any
 
 from grpc.aio import AioRpcError
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from chassis.call import current_call
 from chassis.errors import MercatoError
 from chassis.status import CODES, FAULTS
+from chassis.telemetry.instance import current_telemetry
 from chassis.telemetry.metrics import durations
-from chassis.telemetry.spans import exemplar, late_call, note, span
+from chassis.telemetry.spans import begin, exemplar, fail, late_call, trace_of
 from chassis.telemetry.trace import Trace
 
+SYSTEM = {"rpc.system.name": "grpc"}
+
 _served_s = durations(
-    "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code"
-)
+    "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code",
+    always=SYSTEM,
+)  # fmt: skip
 _made_s = durations(
     "rpc.client.call.duration", "Time calls to other services took, by their end.",
-    "mercato.caller", "rpc.method", "rpc.response.status_code",
+    "mercato.caller", "rpc.method", "rpc.response.status_code", always=SYSTEM,
 )  # fmt: skip
 
 
@@ -47,6 +51,10 @@ class ClientCalls:
         self._caller = caller
         self._observe_s: dict[tuple[str, str], Callable[..., Any]] = {}
 
+    def calling(self, path: str) -> Calling:
+        """Count and record a call that is made within the block for the one being served."""
+        return Calling(self, path)
+
     def observe(self, path: str, code: str, duration_s: float, trace: Trace) -> None:
         """Count a call that ended; where it failed by a fault and is not sampled, record that now."""
         if (path, code) not in self._observe_s:
@@ -58,26 +66,43 @@ class ClientCalls:
         if code in FAULTS:
             late_call(path, SpanKind.CLIENT, trace, code, duration_s, self._caller)
 
-    @contextmanager
-    def calling(self, path: str) -> Iterator[Trace]:
-        """Record a call that is made within the block for the one being served; yields the trace to send along.
 
-        For who needs the call object itself, which OpenTelemetry's interceptors of streams keep to themselves.
-        """
-        name = path.removeprefix("/")
-        started, code = perf_counter(), "CANCELLED"
-        with span(name, SpanKind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name}):
-            call = current_call()
-            trace = call.trace if call else Trace.start()
-            try:
-                yield trace
-                code = "OK"
-            except (AioRpcError, MercatoError) as error:
-                code = code_of(error)
-                raise
-            finally:
-                note("rpc.response.status_code", code)
-                self.observe(path, code, perf_counter() - started, trace)
+class Calling:
+    """A call that is made within a block, however that ends; the block gets the trace to send along.
+
+    Its span is not the one that is open meanwhile, so that a stream may be left and gone on with in any context.
+    """
+
+    __slots__ = ("_calls", "_path", "_span", "_started_s", "_trace")
+
+    def __init__(self, calls: ClientCalls, path: str) -> None:
+        self._calls = calls
+        self._path = path
+        self._span: Span | None = None
+
+    def __enter__(self) -> Trace:
+        call = current_call()
+        trace = call.trace if call else Trace.start()
+        if trace.sampled and (telemetry := current_telemetry()):
+            name = self._path.removeprefix("/")
+            self._span = begin(telemetry, name, trace, SpanKind.CLIENT, {**SYSTEM, "rpc.method": name})
+            trace = trace_of(self._span)
+        self._trace, self._started_s = trace, perf_counter()
+        return trace
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            code = "OK"
+        else:
+            code = code_of(error) if isinstance(error, (AioRpcError, MercatoError)) else "CANCELLED"
+        self._calls.observe(self._path, code, perf_counter() - self._started_s, self._trace)
+        if self._span:
+            self._span.set_attribute("rpc.response.status_code", code)
+            if isinstance(error, Exception):
+                fail(self._span, error)
+            self._span.end()
 
 
 def code_of(error: AioRpcError | MercatoError) -> str:

@@ -1,14 +1,14 @@
 """Spans, of sampled traces alone: what is not sampled pays for a look at a variable.
 
-Calls are recorded by OpenTelemetry's instrumentation of gRPC, its interceptors being built once a method and skipped
-otherwise; all else by `span`. The call being served bears the trace of the span that is open, so that logs, events and
-calls to others all name it.
+Calls that are served are recorded by OpenTelemetry's instrumentation of gRPC, its interceptor being built once a method
+and skipped otherwise; those that are made by `chassis.telemetry.rpc`, all else by `span`. The call being served bears
+the trace of the span that is open, so that logs, events and calls to others all name it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from time import time_ns
 from types import SimpleNamespace, TracebackType
@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.instrumentation.grpc import aio_client_interceptors
 from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -71,7 +70,7 @@ def begin(
     start_ns: int | None = None,
 ) -> Span:
     """Begin a span that the caller ends; without a parent it begins a trace. `link` also links it to its parent."""
-    links = [Link(_remote(parent))] if link and parent else []
+    links = [Link(context_of(parent))] if link and parent else []
     return telemetry.tracer.start_span(name, _under(parent), kind, attributes, links, start_ns)
 
 
@@ -87,7 +86,10 @@ def failed(error: BaseException) -> None:
 
 def end_call(code: str, caller: str) -> None:
     """Say on the open span of a call that is served how it ends, and who made it."""
-    trace.get_current_span().set_attributes({"rpc.response.status_code": code, "mercato.caller": caller})
+    opened = trace.get_current_span()
+    opened.set_attributes({"rpc.response.status_code": code, "mercato.caller": caller})
+    if code in FAULTS:
+        opened.set_attribute("error.type", code)
 
 
 def late_call(path: str, kind: SpanKind, of: Trace, code: str, duration_s: float, caller: str) -> None:
@@ -159,29 +161,6 @@ async def traced_handler(path: str, handler: grpc.RpcMethodHandler[Any, Any]) ->
     return result
 
 
-def client_interceptors() -> dict[str, Callable[..., Any]]:
-    """Return what puts a call inside a client span, by the kind of method."""
-    return {
-        kind: getattr(interceptor, f"intercept_{kind}")
-        for interceptor in aio_client_interceptors(_provider())
-        for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-        if hasattr(interceptor, f"intercept_{kind}")
-    }
-
-
-@contextmanager
-def parent(of: Trace) -> Iterator[None]:
-    """Let spans belong to a trace begun elsewhere, as those of background work do, where no span is open."""
-    if trace.get_current_span().get_span_context().is_valid:
-        yield
-        return
-    token = context.attach(_under(of))
-    try:
-        yield
-    finally:
-        context.detach(token)
-
-
 class _Within:
     """A span that is open for a block, of which the call being served bears the trace meanwhile."""
 
@@ -208,25 +187,27 @@ class _Within:
 
 def fail(opened: Span, error: Exception) -> None:
     """Say that a span failed and how, in a line; where the error came from says it in full."""
+    said = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+    opened.set_attribute("error.type", error_type(error))
+    opened.set_status(Status(StatusCode.ERROR, (said or "").partition("\n")[0]))
+
+
+def error_type(error: Exception) -> str:
+    """Return what kind of error it is: one of few names."""
     if isinstance(error, MercatoError):
-        opened.set_attribute("error.type", error.reason)
-        opened.set_status(Status(StatusCode.ERROR, error.message))
-    elif isinstance(error, grpc.aio.AioRpcError):
-        opened.set_attribute("error.type", error.code().name)
-        opened.set_status(Status(StatusCode.ERROR, error.details()))
-    else:
-        opened.set_attribute("error.type", type(error).__qualname__)
-        opened.set_status(Status(StatusCode.ERROR, str(error).partition("\n")[0]))
+        return error.reason
+    return error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__qualname__
 
 
 def _under(of: Trace | None) -> Context:
     """Return the context of what is done in a trace, or begins one."""
     if of is None:
         return Context()
-    return trace.set_span_in_context(trace.NonRecordingSpan(_remote(of)), Context())
+    return trace.set_span_in_context(trace.NonRecordingSpan(context_of(of)), Context())
 
 
-def _remote(of: Trace) -> SpanContext:
+def context_of(of: Trace) -> SpanContext:
+    """Return where a trace stands, as OpenTelemetry has it."""
     return SpanContext(int(of.trace_id, 16), int(of.span_id, 16), True, TraceFlags(TraceFlags.SAMPLED))
 
 

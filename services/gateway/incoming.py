@@ -15,11 +15,10 @@ class Incoming:
     """One request, from when it came in to when it is answered."""
 
     def __init__(self, telemetry: Telemetry, name: str, parent: Trace | None) -> None:
-        """Take the trace that the client says it is in; where it says none, whether to record one is decided here."""
+        """Take the trace that the client says it is in. Whether to record it is decided here, unless it says no."""
         self._started_s = perf_counter()
         self._span: Span | None = None
-        sampled = parent.sampled and telemetry.exports if parent else telemetry.sampler.decide()
-        if sampled:
+        if (parent is None or parent.sampled) and telemetry.sampler.decide():
             self._span = spans.begin(telemetry, name, parent, SpanKind.SERVER)
             self.trace = spans.trace_of(self._span)
         else:

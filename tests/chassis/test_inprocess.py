@@ -470,8 +470,8 @@ async def test_a_sampled_call_is_recorded_by_both_sides(way: Way) -> None:
     for span in servers:
         assert span.parent is not None
         assert by_id[span.parent.span_id].kind is trace.SpanKind.CLIENT
-    codes = {(span.attributes or {})["rpc.grpc.status_code"] for span in spans if "GetProduct" in span.name}
-    assert codes == {5}
+    codes = {(span.attributes or {})["rpc.response.status_code"] for span in spans if "GetProduct" in span.name}
+    assert codes == {"NOT_FOUND"}
 
 
 async def test_a_service_finds_those_beside_it_without_a_network(stage: Stage) -> None:

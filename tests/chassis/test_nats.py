@@ -16,7 +16,7 @@ import nats
 import pytest
 
 import chassis.nats
-from chassis.bus import Delivery, Event
+from chassis.bus import Delivery, Event, Progress
 from chassis.nats import STREAM, BusUnavailable, NatsBus
 from chassis.telemetry.trace import Trace
 from tests.chassis.engines import Engine, nats_engine
@@ -117,6 +117,21 @@ async def test_every_group_gets_all_and_its_members_share(bus: NatsBus, engine: 
             task.cancel()
         await asyncio.gather(*members, return_exceptions=True)
     assert sorted(each.id for each in shared) == sorted(each.id for each in events)
+
+
+async def test_it_tells_how_many_wait_and_whether_a_group_gets_on(bus: NatsBus, topic: str) -> None:
+    assert await bus.progress("progress") == Progress()
+    await bus.publish([event(topic, 1), event(topic, 2)])
+    taken = await take(bus, "progress", topic, 2)
+    before = await bus.progress("progress")
+    assert before.pending == 2
+    await taken[0].ack()
+
+    async def got_on() -> bool:
+        now = await bus.progress("progress")
+        return now.pending == 1 and now.handled > before.handled
+
+    await eventually(got_on)
 
 
 async def test_what_is_not_acknowledged_comes_again(bus: NatsBus, topic: str) -> None:

@@ -308,6 +308,7 @@ async def test_an_undo_that_keeps_failing_is_reported_as_stuck_and_never_dropped
         assert (live.kind, live.subject, live.step) == (KIND, subject, "pack")
         assert live.attempts >= STUCK_ATTEMPTS
         assert live.error == "OUT_OF_STAMPS: There are no stamps."
+        assert await sagas.count() == {(KIND, "stuck"): 1}
         world.partners.heal()
         world.clock.advance(timedelta(minutes=1))
         await world.ended(subject, "undone: pay OUT_OF_STAMPS")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,12 @@ from prometheus_client import REGISTRY
 
 import chassis.waiting
 from chassis.app import App
-from chassis.bus import Event
+from chassis.bus import Event, Progress
 from chassis.clock import SystemClock
+from chassis.errors import Unavailable
+from chassis.tasks import cancel
 from chassis.telemetry.messaging import Processing
+from chassis.waiting import Waiting
 from tests.stage import Stage, eventually
 
 _EVENT = (
@@ -47,45 +52,64 @@ async def test_what_waits_at_all_services_of_a_process_counts(stage: Stage, tmp_
 
 
 class Consumer:
-    """One that a test says of how much it has before it."""
+    """One that a test says of how far it is."""
 
     group = "tests-of-waiting"
-    left = 1
+    left, handled = 1, 0
 
-    async def pending(self) -> int:
-        return self.left
-
-    async def prune(self) -> None:
-        """There is nothing to forget."""
+    async def progress(self) -> Progress:
+        return Progress(self.left, self.handled)
 
 
-async def test_who_has_caught_up_is_not_late_any_more(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Away:
+    """A database that is away, and with it the sagas."""
+
+    async def row(self, query: str) -> None:
+        raise Unavailable
+
+    async def count(self) -> None:
+        raise Unavailable
+
+
+def pending() -> float:
+    return _sample("mercato_consumer_pending")
+
+
+def lag_s() -> float:
+    return _sample("mercato_consumer_lag_seconds")
+
+
+def _sample(name: str) -> float:
+    return REGISTRY.get_sample_value(name, {"messaging_consumer_group_name": Consumer.group}) or 0.0
+
+
+@pytest.fixture
+async def consumer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Consumer]:
+    """One that handled an event of five minutes ago, at a service whose database and sagas are away."""
     monkeypatch.setattr(chassis.waiting, "EVERY_S", 0.02)
     consumer: Any = Consumer()
     made = SystemClock().now() - timedelta(minutes=5)
     Processing(Event("goods/1/1", "goods", "T", "goods/1", made, "", b""), consumer.group).done()
+    away: Any = Away()
+    looking = asyncio.create_task(Waiting(away, SystemClock(), consumer, away).run())
+    await eventually(lambda: asyncio.sleep(0, pending() == consumer.left))
+    yield consumer
+    await cancel([looking])
 
-    async def compose(app: App) -> None:
-        app.consumer = consumer
-        await app.open_database(tmp_path)
 
-    def lag_s() -> float:
-        labels = {"messaging_consumer_group_name": consumer.group}
-        return REGISTRY.get_sample_value("mercato_consumer_lag_seconds", labels) or 0.0
-
-    async def has_looked() -> bool:
-        labels = {"messaging_consumer_group_name": consumer.group}
-        return bool(REGISTRY.get_sample_value("mercato_consumer_pending", labels) == consumer.left)
-
-    await stage.start("goods", compose)
-    await eventually(has_looked)
+async def test_who_has_caught_up_is_not_late_any_more(consumer: Consumer) -> None:
     assert lag_s() > 299
     consumer.left = 0
-    await eventually(has_looked)
+    await eventually(lambda: asyncio.sleep(0, lag_s() == 0))
 
-    async def caught_up() -> bool:
-        return lag_s() == 0
 
-    await eventually(caught_up)
+async def test_who_handles_nothing_though_events_wait_gets_later_until_it_gets_on(consumer: Consumer) -> None:
+    consumer.left, late_s = 7, lag_s()
+    await eventually(lambda: asyncio.sleep(0, lag_s() > late_s + 0.05))
+    assert pending() == 7
+    consumer.handled += 1  # be it by another instance, which alone knows how late
+    await eventually(lambda: asyncio.sleep(0, lag_s() < 1))
+    while pending():
+        consumer.handled, consumer.left = consumer.handled + 1, consumer.left - 1
+        await eventually(lambda: asyncio.sleep(0, pending() == consumer.left))
+        assert lag_s() < 1

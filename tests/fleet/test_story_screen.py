@@ -189,6 +189,12 @@ def test_without_a_recorded_trace_it_says_how_to_record_all_and_tells_the_rest()
     assert "ada@customers.example" not in text
 
 
+def test_traces_that_were_not_asked_for_are_named() -> None:
+    assert f"Further traces, each for `mercato trace`: traces/{ID}" in printed(
+        Story("orders/1", further=[f"traces/{ID}"])
+    )
+
+
 def test_a_story_as_json_has_nothing_sensitive() -> None:
     order = Order(name="orders/1", email="ada@customers.example", card_token="tok_1")
     told = Story("orders/1", head=order).as_dict()

@@ -231,7 +231,7 @@ async def test_every_call_has_spans_and_metrics_of_both_sides_and_its_lines(worl
         assert metric.unit == "s"
         for point in metric.histogram.data_points:
             assert attributes_of(point.attributes).keys() - {"mercato.caller"} == {
-                "rpc.method", "rpc.response.status_code",
+                "rpc.system.name", "rpc.method", "rpc.response.status_code",
             }  # fmt: skip
 
     async def logged() -> bool:

@@ -375,22 +375,6 @@ class TestHedging:
         assert backend.calls == 2
 
 
-async def test_a_call_can_be_asked_how_it_ended(way: Way, backend: Backend) -> None:
-    channel = await way.channel(Resilience(max_concurrent_calls=2), "catalog", backend)
-    read = channel.unary_unary(READ)
-    call = read(b"told", timeout=5)
-    assert (await call.code(), await call.details(), await call) == (StatusCode.OK, "", b"told")
-    done: list[Any] = []
-    call.add_done_callback(done.append)
-    await asyncio.sleep(0)
-    assert done == [call]
-    backend.serve = failing(StatusCode.NOT_FOUND)
-    refused = read(b"", timeout=5)
-    assert (await refused.code(), await refused.details()) == (StatusCode.NOT_FOUND, "as told")
-    with pytest.raises(AioRpcError):
-        await refused
-
-
 async def test_methods_of_no_contract_go_straight_through(way: Way, backend: Backend) -> None:
     backend.handlers["/tests.Lab/Try"] = grpc.unary_unary_rpc_method_handler(failing(StatusCode.UNAVAILABLE))
     resilience = Resilience()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from mercato.catalog.v1 import catalog_pb2
 from mercato.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from prometheus_client import REGISTRY
 
+from chassis import tasks
 from chassis.app import App
 from chassis.call import Call, serving
 from chassis.errors import Internal, MercatoError, NotFound, Unavailable
@@ -22,7 +24,9 @@ from chassis.settings import Settings
 from chassis.status import to_status, to_trailers
 from chassis.telemetry import export
 from chassis.telemetry.export import Exporter, exporting
-from chassis.telemetry.instance import Telemetry, resource_of
+from chassis.telemetry.instance import Telemetry, fields_of
+from chassis.telemetry.metrics import Measured, measure
+from chassis.telemetry.otlp import resource_of
 from chassis.telemetry.spans import span
 from chassis.telemetry.trace import Trace
 from fleet import ports
@@ -48,7 +52,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 async def telling(port: int, settings: Settings = SETTINGS) -> AsyncIterator[Telemetry]:
     """Tell a collector within the block."""
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_reconnect_backoff_ms", 100)])
-    exporter = Exporter(channel, resource_of(settings), {"api-key": "secret"})
+    exporter = Exporter(channel, resource_of(fields_of(settings)), {"api-key": "secret"})
     async with exporting([exporter]):
         yield Telemetry(settings, [exporter]).tell()
 
@@ -57,6 +61,10 @@ async def telling(port: int, settings: Settings = SETTINGS) -> AsyncIterator[Tel
 def working(trace: Trace) -> Iterator[None]:
     with serving(Call("/tests", "tests", None, trace)):
         yield
+
+
+def line(message: str) -> dict[str, Any]:
+    return {"time": datetime.now(UTC), "level": "INFO", "message": message}
 
 
 def dropped(signal: str, reason: str) -> float:
@@ -94,6 +102,70 @@ async def test_metrics_come_again_and_again() -> None:
         await eventually(came)
         kept.metrics.clear()
         await eventually(came)
+
+
+async def test_logs_and_metrics_come_however_many_spans_there_are() -> None:
+    async with collector() as kept, telling(kept.port) as telemetry:
+        kept.meanwhile = lambda: telemetry.tracer.start_span("one more").end()  # so that there is always one
+        kept.meanwhile()
+        telemetry.log(line("heard"))
+
+        async def came() -> bool:
+            return bool(kept.logs and kept.metrics)
+
+        await eventually(came)
+        kept.meanwhile = lambda: None
+
+
+async def test_what_comes_while_spans_are_sent_waits_for_the_next_turn_or_a_full_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export, "EVERY_S", 3600)  # the end alone sends
+    monkeypatch.setattr(export, "BATCH", 3)
+    coming = [0, 4, 1]
+
+    def come() -> None:
+        for _ in range(coming.pop(0)):
+            telemetry.tracer.start_span("later").end()
+
+    async with collector() as kept:
+        kept.meanwhile = come
+        async with telling(kept.port) as telemetry:
+            for _ in range(4):
+                telemetry.tracer.start_span("there").end()
+    assert [each.name for each in kept.spans] == ["there"] * 4 + ["later"] * 3
+    assert coming == []
+
+
+async def test_what_fails_in_one_signal_keeps_no_other_from_being_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "AGAIN_S", 0.02)
+    broken = True
+
+    def read() -> list[Any]:
+        if broken:
+            raise ValueError("broken")
+        return []
+
+    measure(Measured("mercato.tests.broken", "What cannot be read.", (), read))
+    async with collector() as kept:
+        async with telling(kept.port) as telemetry:
+            for _ in range(2):  # the second time when metrics have failed
+                telemetry.tracer.start_span("fine").end()
+                telemetry.log(line("fine"))
+
+                async def came() -> bool:
+                    return bool(kept.logs and kept.spans)
+
+                await eventually(came)
+                kept.logs.clear()
+                kept.spans.clear()
+            assert not kept.metrics
+            broken = False
+            await eventually(lambda: asyncio.sleep(0, bool(kept.metrics)))
+            broken = True
+            telemetry.tracer.start_span("last").end()
+        assert [each.name for each in kept.spans] == ["last"]
+        broken = False
 
 
 async def test_what_comes_while_nobody_listens_waits_and_what_has_no_room_is_dropped_and_counted(
@@ -174,22 +246,36 @@ async def test_who_says_when_to_come_again_is_come_to_again() -> None:
 
 async def test_what_cannot_be_told_is_dropped_and_counted_and_keeps_nothing_else_from_being_sent() -> None:
     before = dropped("spans", "invalid")
+    names = [f"{number}" for number in range(9)]
     async with collector() as kept, telling(kept.port):
         with working(SAMPLED):
-            with pytest.raises(ValueError, match="no Unicode"), span("bad"):
-                raise ValueError("no Unicode: \udcff")
-
-            async def counted() -> bool:
-                return dropped("spans", "invalid") == before + 1
-
-            await eventually(counted)
-            with span("good"):
-                pass
+            for name in names:
+                with suppress(ValueError), span(name):
+                    if name in "27":
+                        raise ValueError("no Unicode: \udcff")
 
         async def came() -> bool:
-            return [each.name for each in kept.spans] == ["good"]
+            return [each.name for each in kept.spans] == [name for name in names if name not in "27"]
 
         await eventually(came)
+    assert dropped("spans", "invalid") == before + 2
+
+
+async def test_lines_of_logs_come_from_whom_spans_come_with_the_names_of_today() -> None:
+    async with collector() as kept, telling(kept.port) as telemetry:
+        telemetry.log({**line("failed"), **telemetry.fields, "exception": "Traceback"})
+        await eventually(lambda: asyncio.sleep(0, bool(kept.logs)))
+    [told] = kept.logs
+    assert told["exception.stacktrace"] == "Traceback"
+    assert resource_of(telemetry.fields).items() <= told.items()
+    assert told["service.namespace"] == "mercato"
+
+
+async def test_a_number_too_large_for_telemetry_is_told_as_text() -> None:
+    async with collector() as kept, telling(kept.port) as telemetry:
+        telemetry.log({**line("large"), "count": 2**63})
+        await eventually(lambda: asyncio.sleep(0, bool(kept.logs)))
+    assert kept.logs[0]["count"] == "9223372036854775808"
 
 
 async def test_an_end_tells_where_metrics_stand_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +377,18 @@ async def test_a_refusal_is_no_fault_of_the_server(shop: Shop) -> None:
     assert (client.failed, server.failed) == (True, False)
     assert server.exceptions == []
     assert server.attributes["rpc.response.status_code"] == "NOT_FOUND"
+    assert (client.attributes["error.type"], server.attributes.get("error.type")) == ("NOT_FOUND", None)
+
+
+async def test_a_call_that_is_cancelled_is_whole_too(shop: Shop) -> None:
+    trace, shop.takes_s = Trace.start(sampled=True), 60
+    with working(trace), suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await shop.stub.GetProduct(ASK)
+    await eventually(lambda: asyncio.sleep(0, len(shop.kept.of_trace(trace.trace_id)) == 2))
+    client, server = sorted(shop.kept.of_trace(trace.trace_id), key=lambda each: each.kind)
+    assert (client.parent, server.parent) == (trace.span_id, client.id)
+    assert client.attributes["rpc.response.status_code"] == server.attributes["rpc.response.status_code"] == "CANCELLED"
 
 
 @pytest.mark.parametrize("failure", [Unavailable("away"), Internal()])

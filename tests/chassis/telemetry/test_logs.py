@@ -97,6 +97,31 @@ log.info("asked", extra={"request": PlaceOrderRequest(customer="customers/1", ca
     assert line["request"] == {"customer": "customers/1", "cardToken": "[REDACTED]"}
 
 
+def test_what_is_sensitive_is_written_nowhere_however_it_is_held() -> None:
+    line, sent = lines("""
+from dataclasses import dataclass
+from types import SimpleNamespace
+from mercato.orders.v1.orders_pb2 import Order, ListOrdersResponse
+@dataclass
+class Parcel:
+    order: Order
+order, sent = Order(name="orders/1", email="secret@example.com"), []
+held = {
+    "list": [order], "deep": {"orders": ({"order": order},)}, "repeated": ListOrdersResponse(orders=[order]).orders,
+    "parcel": Parcel(order), "many": {b"bytes": 1}.keys(), "counts": [2**63],
+}
+Telemetry(Settings("orders", "orders/1"), [SimpleNamespace(logs=SimpleNamespace(put=sent.append))]).tell()
+log.info("held", extra=held)
+from chassis.telemetry.otlp import logs
+log.info("sent", extra={"text": str(logs(sent))})
+""")
+    assert line["list"] == line["repeated"] == [{"name": "orders/1", "email": "[REDACTED]"}]
+    assert line["deep"]["orders"][0]["order"] == line["parcel"]["order"] == line["list"][0]
+    assert (line["many"], line["counts"]) == (["b'bytes'"], [2**63])
+    assert "REDACTED" in sent["text"]
+    assert "secret" not in str(line) + sent["text"]
+
+
 def test_an_exception_comes_with_its_traceback() -> None:
     [line] = lines("""
 try:
@@ -156,6 +181,20 @@ CallLog("/mercato.m").write(a_call, "OK", Duration())
 log.error("meanwhile")
 """)
     assert sorted(line["message"] for line in found) == ["call", "meanwhile", "while writing"]
+
+
+def test_what_is_logged_while_lines_are_taken_to_be_written_is_not_lost() -> None:
+    found = lines("""
+def finalize(frame, event, called):
+    if event == "c_call" and getattr(called, "__name__", "") == "popleft":
+        sys.setprofile(None)
+        log.error("while taking")
+log.info("one")
+log.info("two")
+sys.setprofile(finalize)
+log.error("three")
+""")
+    assert sorted(line["message"] for line in found) == ["one", "three", "two", "while taking"]
 
 
 def test_a_large_line_is_whole_in_the_file_and_cut_where_it_is_sent() -> None:

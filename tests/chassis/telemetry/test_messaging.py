@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,11 @@ from prometheus_client import REGISTRY
 from chassis.bus import Event
 from chassis.nats import BusUnavailable
 from chassis.settings import Settings
+from chassis.telemetry import otlp
 from chassis.telemetry.instance import Telemetry
-from chassis.telemetry.messaging import sending
+from chassis.telemetry.messaging import Processing, sending
 from chassis.telemetry.trace import Trace
+from tests.collector import attributes_of
 
 SAMPLED, UNSAMPLED = Trace.start(sampled=True), Trace.start()
 
@@ -56,3 +59,42 @@ def test_what_the_bus_did_not_take_is_no_span_as_it_is_tried_for_as_long_as_the_
         with pytest.raises(BusUnavailable), sending([event(SAMPLED)]):
             raise BusUnavailable
     assert (told, counted()) == ([], before)
+
+
+def test_an_event_names_the_same_span_in_each_try_as_the_bus_may_keep_that_of_one_whose_answer_was_lost(
+    told: list[Any],
+) -> None:
+    once = event(SAMPLED)
+    with suppress(BusUnavailable), sending([once]) as taken:
+        raise BusUnavailable
+    with sending([once]) as sent:
+        pass
+    assert taken == sent
+    [span] = told
+    assert Trace.parse(taken[0].trace) == Trace(SAMPLED.trace_id, f"{span.context.span_id:016x}", sampled=True)
+    assert f"{span.parent.span_id:016x}" == SAMPLED.span_id
+
+
+def test_how_an_event_was_handled_is_counted_by_what_failed_and_what_comes_of_that() -> None:
+    handled, failed, buried = (Processing(event(UNSAMPLED), "counting") for _ in range(3))
+    handled.done()
+    failed.failed(BusUnavailable(), "retry")
+    buried.failed(ValueError("bad"), "dead_letter")
+    request = otlp.metrics({}, 1)
+    [metric] = [
+        metric
+        for metric in request.resource_metrics[0].scope_metrics[0].metrics
+        if metric.name == "messaging.client.consumed.messages"
+    ]
+    of_all = {
+        "messaging.system": "nats",
+        "messaging.operation.name": "process",
+        "messaging.consumer.group.name": "counting",
+        "messaging.destination.name": "tests.Sold",
+    }
+    told = [attributes_of(point.attributes) for point in metric.sum.data_points]
+    assert [each for each in told if each["messaging.consumer.group.name"] == "counting"] == [
+        of_all,
+        {**of_all, "error.type": BusUnavailable().reason, "mercato.outcome": "retry"},
+        {**of_all, "error.type": "ValueError", "mercato.outcome": "dead_letter"},
+    ]

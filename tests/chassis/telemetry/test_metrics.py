@@ -8,9 +8,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from chassis.telemetry import otlp
 from chassis.telemetry.metrics import Measured, counter, durations, gauge, measure
+from chassis.telemetry.rpc import ClientCalls, ServedCalls
 from tests.collector import attributes_of
 
 _sold = counter("tests.goods.sold", "Goods sold.", "tests.kind")
+_lost = counter("tests.goods.lost", "Goods lost.", "tests.reason", "tests.kind", always={"tests.shop": "corner"})
 _age = gauge("tests.oldest.age", "How old the oldest is.", unit="s")
 _took = durations("tests.work.duration", "How long it took.", "tests.kind")
 measure(Measured("tests.goods.read", "Goods.", ["tests.kind"], lambda: [(("mug",), 4)], grows=True))
@@ -32,6 +34,23 @@ def test_what_grows_is_a_sum() -> None:
     [point] = metric.data_points
     assert (point.as_double, attributes_of(point.attributes)) == (3, {"tests.kind": "mug"})
     assert told()["tests.goods.read"].sum.data_points[0].as_double == 4
+
+
+def test_what_is_the_same_for_all_is_told_and_what_is_empty_is_not() -> None:
+    _lost.labels("", "mug").inc()
+    [point] = told()["tests.goods.lost"].sum.data_points
+    assert attributes_of(point.attributes) == {"tests.shop": "corner", "tests.kind": "mug"}
+    labels = {"tests_reason": "", "tests_kind": "mug"}
+    assert REGISTRY.get_sample_value("tests_goods_lost_total", labels) == 1
+
+
+def test_what_the_conventions_require_is_told() -> None:
+    ServedCalls("/tests/M").observe("OK", 0.1)
+    with ClientCalls("tests").calling("/tests/M"):
+        pass
+    for name in ("rpc.server.call.duration", "rpc.client.call.duration"):
+        for point in told()[name].histogram.data_points:
+            assert {"rpc.system.name": "grpc"}.items() <= attributes_of(point.attributes).items()
 
 
 def test_what_goes_up_and_down_is_a_gauge_in_its_unit() -> None:

@@ -191,7 +191,9 @@ async def test_a_failure_shows_on_every_span(
     with traced(SAMPLED), pytest.raises(NotFound):
         await customers.GetCustomer(ASK)
     found = await spans(recorded, 4)
-    assert all(span.attributes and span.attributes["rpc.grpc.status_code"] == 5 for span in found.values())
+    assert all(
+        span.attributes and span.attributes["rpc.response.status_code"] == "NOT_FOUND" for span in found.values()
+    )
     assert found["GetProduct", SpanKind.CLIENT].status.status_code is StatusCode.ERROR
 
 
