@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.screen import short_method
+from fleet.screen import grid, short_method
 
 SLOW_S = 0.5
 
@@ -35,16 +35,17 @@ def view(methods: Sequence[MethodTraffic], window_s: float, note: str = "") -> G
 
 
 def _table(methods: Sequence[MethodTraffic]) -> Table:
-    rows = Table(box=None, pad_edge=False)
-    rows.add_column("service")
-    rows.add_column("method", overflow="ellipsis", no_wrap=True)
+    """Where it is narrow, methods are cut short and all else is whole."""
+    rows = grid()
+    rows.add_column("service", no_wrap=True)
+    rows.add_column("method")
     for title in ("calls/s", "faults/s", "refusals/s", "p50 ms", "p99 ms"):
-        rows.add_column(title, justify="right")
+        rows.add_column(title, justify="right", no_wrap=True)
     for method in methods:
         rates = method.rates
         rows.add_row(
             Text(method.service, "cyan"),
-            Text(short_method(method.method)),
+            Text(short_method(method.method), no_wrap=True, overflow="ellipsis"),
             f"{rates.calls_per_second:.1f}",
             Text(f"{rates.faults_per_second:.2f}", "red" if rates.faults_per_second else "dim"),
             Text(f"{rates.refusals_per_second:.2f}", "yellow" if rates.refusals_per_second else "dim"),
