@@ -123,7 +123,8 @@ def ps(as_json: Json = False) -> None:
 def show_targets() -> None:
     """Print what Prometheus has to scrape, in the form of its file_sd: every process there could be.
 
-    Prometheus reads the file again when it changes; scaling does not change it. See deploy/observability/.
+    Prometheus reads the file again when it changes. Scaling does not change it, nor does starting the suite again while
+    its ports are free. See deploy/observability/.
 
     - `mercato targets > deploy/observability/prometheus/targets/mercato.json`
     """
