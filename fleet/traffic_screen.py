@@ -14,9 +14,17 @@ from fleet.screen import grid, short_method
 SLOW_S = 0.5
 
 
-def chosen(traffic: GetTrafficResponse, service: str = "") -> list[MethodTraffic]:
-    """Return the methods of one service, or of all, that are called, those with the most calls first."""
-    methods = [each for each in traffic.methods if each.rates.calls_per_second and service in ("", each.service)]
+def chosen(traffic: GetTrafficResponse, service: str = "", program: str = "") -> list[MethodTraffic]:
+    """Return the methods of one service, or of all, that are called, those with the most calls first.
+
+    What a process counts that hosts several services bears its name, `program`, for all of them.
+    """
+
+    def is_wanted(each: MethodTraffic) -> bool:
+        hosted = each.service == program and each.method.startswith(f"mercato.{service}.")
+        return service in ("", each.service) or hosted
+
+    methods = [each for each in traffic.methods if each.rates.calls_per_second and is_wanted(each)]
     return sorted(methods, key=lambda method: (-method.rates.calls_per_second, method.service, method.method))
 
 

@@ -50,6 +50,22 @@ def test_one_service_can_be_chosen_and_a_note_stands_below() -> None:
     assert lines[-1] == "telemetry does not answer"
 
 
+def test_services_that_share_a_process_can_be_chosen_too() -> None:
+    rates = Rates(calls_per_second=1)
+    served = [("together", PLACE), ("together", LIST), ("gateway", PLACE), ("gateway", "POST /v1/orders")]
+    traffic = GetTrafficResponse(
+        methods=[MethodTraffic(service=service, method=method, rates=rates) for service, method in served]
+    )
+
+    def names(service: str, program: str) -> list[tuple[str, str]]:
+        return [(each.service, each.method) for each in traffic_screen.chosen(traffic, service, program)]
+
+    assert names("orders", "together") == [("together", PLACE)]
+    assert names("together", "together") == [("together", LIST), ("together", PLACE)]
+    assert names("gateway", "gateway") == [("gateway", "POST /v1/orders"), ("gateway", PLACE)]
+    assert names("orders", "orders") == []
+
+
 def test_on_a_narrow_terminal_methods_are_cut_short_and_nothing_else() -> None:
     rates = Rates(calls_per_second=1234.5, faults_per_second=12.25, refusals_per_second=0.5, p50_s=0.012, p99_s=9.75)
     called = [("notifications", "mercato.notifications.v1.NotificationService/ListMails"), ("orders", PLACE)]
