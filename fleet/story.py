@@ -220,7 +220,8 @@ class Teller:
     async def _trace_names(self, story: Story) -> list[str]:
         """Return those that sagas and events were written in, then others that telemetry knows of."""
         request = ListTracesRequest(subject=story.name, page_size=MOST_TRACES)
-        known = await self._ask("telemetry", self._telemetry.ListTraces(request))
+        away = "telemetry" in self._missing  # it was waited for once
+        known = None if away else await self._ask("telemetry", self._telemetry.ListTraces(request))
         names = [
             *(saga.trace for saga in story.sagas),
             *(each.event.trace for each in story.events),
@@ -229,7 +230,7 @@ class Teller:
         return [name for name in dict.fromkeys(names) if name]
 
     async def _trace(self, name: str) -> Trace | None:
-        if "telemetry" in self._missing:  # it was waited for once
+        if "telemetry" in self._missing:
             return None
         answer = await self._ask("telemetry", self._telemetry.GetTrace(GetTraceRequest(name=name)))
         return answer.trace if answer else None

@@ -11,7 +11,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from mercato.operations.v1.operations_pb2 import ListSagasResponse, Saga
+from google.protobuf.message import Message
+from mercato.operations.v1.operations_pb2 import Event, ListEventsResponse, ListSagasResponse, Saga
 
 from fleet import plan as plans
 from fleet import seeing
@@ -61,32 +62,40 @@ def test_who_does_not_answer_is_told_with_each_reason_once() -> None:
     assert seeing.words(away) == "orders: It hangs.; payments, shipping: It could not be reached."
 
 
-class OnlySagas(grpc.GenericRpcHandler):
-    """Knows the saga of an order, and answers nothing else."""
+class Orders(grpc.GenericRpcHandler):
+    """Knows the saga and an event of an order, and answers nothing else."""
 
     def __init__(self) -> None:
         self.asked = Counter[str]()
+        self._known: dict[str, Message] = {
+            "ListSagas": ListSagasResponse(sagas=[Saga(trace=f"traces/{'a' * 32}")]),
+            "ListEvents": ListEventsResponse(events=[Event(id="orders/1/1")]),
+        }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = handler_call_details.method.rpartition("/")[2]
 
         async def answer(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             self.asked[method] += 1
-            if method != "ListSagas":
+            if method not in self._known:
                 await context.abort(grpc.StatusCode.UNAVAILABLE)
-            return ListSagasResponse(sagas=[Saga(trace=f"traces/{'a' * 32}")]).SerializeToString()
+            return self._known[method].SerializeToString()
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
-async def test_telemetry_that_does_not_answer_is_waited_for_once() -> None:
-    services = OnlySagas()
-    server = grpc.aio.server(handlers=[services])
+@pytest.mark.parametrize(
+    ("services", "asked"), [([], ["ListTraces"]), (["telemetry"], ["ListHandledEvents"])], ids=["for_traces", "before"]
+)
+async def test_telemetry_that_does_not_answer_is_waited_for_once(services: list[str], asked: list[str]) -> None:
+    orders = Orders()
+    server = grpc.aio.server(handlers=[orders])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with teller(f"127.0.0.1:{port}", []) as asked:
-        told = await asked.tell("orders/1")
+    async with teller(f"127.0.0.1:{port}", services) as telling:
+        told = await telling.tell("orders/1")
     await server.stop(None)
     assert told.sagas
     assert "telemetry" in told.missing
-    assert (services.asked["ListTraces"], services.asked["GetTrace"]) == (1, 0)
+    of_telemetry = ("ListHandledEvents", "ListTraces", "GetTrace")
+    assert [method for method in of_telemetry for _ in range(orders.asked[method])] == asked
