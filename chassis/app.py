@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +37,7 @@ from chassis.resilience.metrics import shown
 from chassis.saga import Saga
 from chassis.sagas import Sagas
 from chassis.server import MAX_REQUEST_BYTES, Server
-from chassis.settings import Settings
+from chassis.settings import InvalidSetting, Settings
 from chassis.tasks import Work, cancel, endless
 from chassis.telemetry.export import Exporter
 from chassis.telemetry.instance import Telemetry
@@ -183,7 +184,8 @@ Compose = Callable[[App], Awaitable[None]]
 
 def run(service: str, compose: Compose) -> None:
     """Run one instance of a service, as its environment says, until it is asked to end."""
-    settings = Settings.from_environment(service)
+    with _plainly():
+        settings = Settings.from_environment(service)
     run_together(settings, [(settings, compose)])
 
 
@@ -202,7 +204,30 @@ def run_together(process: Settings, hosted: Sequence[tuple[Settings, Compose]]) 
                 telemetry = Telemetry(settings, exporters)
                 instances.create_task(_live(settings, compose, exchange, telemetry, ended, phases))
 
-    run_process(process, live)
+    with _plainly():
+        run_process(process, live)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """End the process, where a setting cannot be read, with a line that says so: who wrote it needs no traceback."""
+    try:
+        yield
+    except InvalidSetting as wrong:
+        sys.exit(str(wrong))
+    except ExceptionGroup as group:
+        wrongs, others = group.split(InvalidSetting)
+        if others or not wrongs:
+            raise
+        sys.exit("\n".join(map(str, _each(wrongs))))
+
+
+def _each(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error
 
 
 async def _live(

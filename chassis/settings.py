@@ -10,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from chassis.errors import InvalidArgument
 
+_TARGET = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}|(?:dns|ipv4|ipv6|unix|xds):\S+")
+"""What gRPC finds somebody by (https://github.com/grpc/grpc/blob/master/doc/naming.md), never without a port."""
+
 
 class InvalidSetting(InvalidArgument):
     """The environment variable {variable} is {value!r}; expected {expected}."""
@@ -66,7 +69,7 @@ class Settings:
             retry_budget=read.number("MERCATO_RETRY_BUDGET", 0.1),
             drain_s=read.number("MERCATO_DRAIN_S", 0.5),
             grace_s=read.number("MERCATO_GRACE_S", 10.0),
-            telemetry=read.unless_none("MERCATO_TELEMETRY"),
+            telemetry=read.target("MERCATO_TELEMETRY"),
             otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT"),
             otlp_headers=read.headers("OTEL_EXPORTER_OTLP_HEADERS"),
             trace_ratio=read.share("MERCATO_TRACE_RATIO", 1.0),
@@ -131,10 +134,14 @@ class _Reader:
             raise InvalidSetting(variable=variable, value=value, expected="name=target;name=target")
         return {name: target for name, _, target in pairs}
 
-    def unless_none(self, variable: str) -> str:
-        """A text, or `none`."""
-        value = self.text(variable, "")
-        return "" if value == "none" else value
+    def target(self, variable: str) -> str:
+        """`host:port`, any other target of gRPC with its scheme, or `none`."""
+        value = self.text(variable, "none")
+        if value == "none":
+            return ""
+        if not _TARGET.fullmatch(value):
+            raise InvalidSetting(variable=variable, value=value, expected="host:port or none")
+        return value
 
     def url(self, variable: str) -> str:
         """`http://host:port`, or `https://host:port`."""

@@ -123,7 +123,8 @@ def ps(as_json: Json = False) -> None:
 def show_targets() -> None:
     """Print what Prometheus has to scrape, in the form of its file_sd: every process there could be.
 
-    Prometheus reads the file again when it changes; scaling does not change it. See deploy/observability/.
+    Prometheus reads the file again when it changes. Scaling does not change it, nor does starting the suite again while
+    its ports are free. See deploy/observability/.
 
     - `mercato targets > deploy/observability/prometheus/targets/mercato.json`
     """
@@ -158,12 +159,19 @@ def show_logs(
     if service not in (None, *known):
         raise FleetError(f"unknown name {service!r}; expected one of {', '.join(known)}")
     console = screen.console()
-    for line in _lines(plan, service, newest, follow, seeing.traces(plan, trace) if trace else ()):
+    traces, missing = seeing.traces(plan, trace) if trace else ([], {})
+    if missing:
+        screen.warn(f"there may be more: not everybody answers ({seeing.words(missing)})")
+    found = False
+    for line in _lines(plan, service, newest, follow, traces):
+        found = True
         if as_json:
             sys.stdout.write(line.as_json() + "\n")
             sys.stdout.flush()
         else:
             console.print(screen.log_line(line), soft_wrap=True)
+    if trace and not found:
+        raise FleetError(f"no line was written in {trace}")
 
 
 def scale(

@@ -42,7 +42,7 @@ class Reader:
     """Reads the logs of one program, or of all, from where it left off; also of processes that begin later.
 
     `within` chooses one of the services that write to the same log, `traces` the lines written in traces of these ids,
-    also those that were moved aside.
+    also those that were moved aside; a line that only tells of such a trace is not written in it.
     """
 
     def __init__(
@@ -63,9 +63,11 @@ class Reader:
         for file in sorted(self._folder.glob("*.log*" if self._traces else "*.log")):
             if self._program in (None, _service(file)):
                 self._tails.setdefault(file, _Tail(file, self._traces))
-        most = newest if self._within is None else None
+        most = newest if self._within is None and not self._traces else None
         lines = [line for tail in self._tails.values() for line in tail.read(most)]
         found = [line for line in lines if self._within in (None, line.service)]
+        if self._traces:
+            found = [line for line in found if line.fields.get("trace") in self._traces]
         return list(deque(sorted(found, key=lambda line: line.time), newest))
 
 

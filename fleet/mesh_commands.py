@@ -62,7 +62,8 @@ def show(
         fields = MessageToDict(seen, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
         sys.stdout.write(json.dumps(fields, indent=2) + "\n")
     elif once or not sys.stdout.isatty():
-        screen.console().print(mesh_screen.view(_operate(Operator.read)))
+        console = screen.console()
+        console.print(mesh_screen.view(_operate(Operator.read), console.width))
     else:
         with suppress(KeyboardInterrupt):
             _operate(_follow)
@@ -186,9 +187,10 @@ async def _follow(operator: Operator) -> None:
         while True:
             try:
                 async for seen in operator.watch(_FRAME_S):
-                    live.update(mesh_screen.view(seen), refresh=True)
+                    live.update(mesh_screen.view(seen, live.console.width), refresh=True)
             except mesh.MeshAwayError as away:
-                live.update(mesh_screen.view(seen, f"{away}; this is what it said last"), refresh=True)
+                note = f"{away}; this is what it said last"
+                live.update(mesh_screen.view(seen, live.console.width, note), refresh=True)
             await asyncio.sleep(_AGAIN_S)
 
 

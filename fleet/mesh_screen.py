@@ -11,12 +11,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleet.screen import grid
+
 _BAR_WIDTH = 10
+_BAR_FROM = 100
+"""From this width on there is room for bars."""
 _STATES = {
     Instance.STATE_SERVING: ("SERVING", "green"),
     Instance.STATE_DRAINING: ("DRAINING", "yellow"),
     Instance.STATE_UNHEALTHY: ("UNHEALTHY", "red"),
 }
+_BREAKERS = {CircuitBreaker.STATE_OPEN: ("open", "red"), CircuitBreaker.STATE_HALF_OPEN: ("half-open", "yellow")}
 _ANSWERS = {
     ClientConfig.STATE_NACKED: ("NACK", "red"),
     ClientConfig.STATE_SENT: ("sent", "yellow"),
@@ -26,9 +31,11 @@ _TYPES = ("Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment")
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-def view(mesh: Mesh, note: str = "") -> Group:
-    """All of it: instances, policies, clients; below them a note."""
-    parts: list[RenderableType] = [_instances(mesh)]
+def view(mesh: Mesh, width: int, note: str = "") -> Group:
+    """All of it on so many columns: instances, circuit breakers, policies, clients; below them a note."""
+    parts: list[RenderableType] = [_instances(mesh, width)]
+    if breakers := list(_breakers(mesh)):
+        parts += [Text("\nCircuit breakers that are not closed", style="bold"), *breakers]
     policies = [(service.service, words(service.policy)) for service in mesh.services if words(service.policy)]
     if policies:
         parts += [Text("\nPolicies", style="bold")]
@@ -64,24 +71,26 @@ def _fault(fault: Fault) -> str:
     return f"{fault.percent:.4g} % of calls{method} {' and '.join(filter(None, (waits, refused)))}"
 
 
-def _instances(mesh: Mesh) -> Table:
-    rows = Table(box=None, pad_edge=False)
-    for title in ("service", "instance", "version", "zone", "state"):
-        rows.add_column(title)
-    for title in ("calls/s", "share", "in flight", "limit", "failed", "shed", "retries"):
-        rows.add_column(title, justify="right")
-    rows.add_column("open breakers")
+def _instances(mesh: Mesh, width: int) -> Table:
+    """One row an instance; where it is narrow, its state and its retries are told in lines."""
+    zones = {instance.zone for service in mesh.services for instance in service.instances}
+    named = ("instance", "version", *(("zone",) if len(zones) > 1 else ()))
+    rows = grid()
+    for title in named:
+        rows.add_column(title, no_wrap=True)
+    rows.add_column("state")
+    for title in ("calls/s", "share", "in flight", "failed", "shed", "retries"):
+        rows.add_column(title, justify="right", no_wrap=title != "retries")
     for service in mesh.services:
         if not service.instances:
             rows.add_row(Text(service.service), Text("none", style="dim"))
-        for number, instance in enumerate(service.instances):
+        for instance in service.instances:
             rows.add_row(
-                *map(Text, ("" if number else service.service, instance.name, instance.version, instance.zone)),
+                *map(Text, (instance.name, instance.version, instance.zone)[: len(named)]),
                 _state(instance),
                 f"{instance.calls_per_second:.1f}",
-                _bar(instance.traffic_share),
+                _share(instance.traffic_share, width),
                 *_load(instance.vitals),
-                _breakers(instance.vitals),
             )
     return rows
 
@@ -91,31 +100,33 @@ def _state(instance: Instance) -> Text:
     return Text.assemble((name, style), (f" {instance.reason}" if instance.reason else "", "dim"))
 
 
-def _bar(share: float) -> Text:
+def _share(share: float, width: int) -> Text:
     full = round(min(max(share, 0.0), 1.0) * _BAR_WIDTH)
-    return Text.assemble(("█" * full, "cyan"), ("░" * (_BAR_WIDTH - full), "dim"), f" {share:4.0%}")
+    bar = (("█" * full, "cyan"), ("░" * (_BAR_WIDTH - full), "dim"), " ") if width >= _BAR_FROM else ()
+    return Text.assemble(*bar, f"{share:4.0%}")
 
 
 def _load(vitals: Vitals) -> tuple[str, ...]:
-    limit = str(vitals.concurrency_limit) if vitals.concurrency_limit else ""
+    in_flight = f"{vitals.calls_in_flight}" + (f" of {vitals.concurrency_limit}" if vitals.concurrency_limit else "")
     retries = f"{vitals.retries}" + (f" (+{vitals.retries_withheld} withheld)" if vitals.retries_withheld else "")
-    return str(vitals.calls_in_flight), limit, str(vitals.failed_calls), str(vitals.shed_calls), retries
+    return in_flight, str(vitals.failed_calls), str(vitals.shed_calls), retries
 
 
-def _breakers(vitals: Vitals) -> Text:
-    said = [
-        f"{breaker.callee} {breaker.method.rpartition('/')[2]}"
-        + (" (half-open)" if breaker.state == CircuitBreaker.STATE_HALF_OPEN else "")
-        for breaker in vitals.breakers
-    ]
-    return Text(", ".join(said), style="red")
+def _breakers(mesh: Mesh) -> Iterator[Text]:
+    for service in mesh.services:
+        for instance in service.instances:
+            for breaker in instance.vitals.breakers:
+                method = breaker.method.rpartition("/")[2]
+                state, style = _BREAKERS.get(breaker.state, ("unknown", "red"))
+                yield Text.assemble((f"{instance.name:15} ", "cyan"), f"{breaker.callee} {method} ", (state, style))
 
 
 def _clients(mesh: Mesh) -> Table:
     """One row a client: it has a stream for each service that it calls."""
-    rows = Table(box=None, pad_edge=False)
-    for title in ("client", *_TYPES):
-        rows.add_column(title)
+    rows = grid()
+    rows.add_column("client", no_wrap=True)
+    for title in _TYPES:
+        rows.add_column(title, overflow="fold")
     configs = defaultdict(list)
     for client in mesh.clients:
         for config in client.configs:

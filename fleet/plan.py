@@ -71,7 +71,8 @@ class Plan:
 
     `grace_s` is how long an instance may take to end. `together` is its layout: one process for all services but the
     front, the mesh and telemetry, or else one for each. Without a mesh among its services, their addresses are fixed.
-    `telemetry` is where what they tell goes, where that is not the service among them.
+    `telemetry` is where what they tell goes, where that is not the service among them. All ports but those asked for
+    are the run from `first_port` on.
     """
 
     root: Path
@@ -86,6 +87,7 @@ class Plan:
     version: str = "v1"
     zone: str = "local"
     telemetry: str = ""
+    first_port: int = 0
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -202,7 +204,11 @@ def make(
     together: bool = False,
     discovery: Discovery | None = None,
 ) -> Plan:
-    """Plan a new fleet: ports that are free now, the front's as asked for, engines of our own unless told of others."""
+    """Plan a new fleet: ports that are free now, the front's as asked for, engines of our own unless told of others.
+
+    Where the ports of the fleet that was here before are free, they are its ports again: who scrapes or calls it by
+    them goes on.
+    """
     found = [folder.name for folder in _service_folders(root)]
     by_mesh = (discovery or _discovery(environment)) is Discovery.MESH
     telemetry = environment.get("MERCATO_TELEMETRY") or ""
@@ -218,11 +224,11 @@ def make(
         settings = Settings.from_environment("fleet", environment)
     except InvalidSetting as error:
         raise FleetError(str(error)) from error
-    block = iter(ports.free_block(2 + 3 * SLOTS * len(services)))
+    block = ports.free_block(2 + 3 * SLOTS * len(services), _first_port(home))
     postgres_url, nats_url = environment.get("MERCATO_POSTGRES_URL"), environment.get("MERCATO_NATS_URL")
-    postgres_port = None if postgres_url else next(block)
-    nats_port = None if nats_url else next(block)
-    slots = {name: [Slot(next(block), next(block), next(block)) for _ in range(SLOTS)] for name in services}
+    postgres_port, nats_port, *others = block
+    port = iter(others)
+    slots = {name: [Slot(next(port), next(port), next(port)) for _ in range(SLOTS)] for name in services}
     if FRONT in slots:
         first = slots[FRONT][0]
         slots[FRONT][0] = dataclasses.replace(
@@ -233,16 +239,26 @@ def make(
         root=root,
         home=home,
         slots={name: tuple(of_service) for name, of_service in slots.items()},
-        postgres_url=postgres_url or postgres.url(home / "postgres", postgres_port or 0),
-        nats_url=nats_url or nats.url(nats_port or 0),
+        postgres_url=postgres_url or postgres.url(home / "postgres", postgres_port),
+        nats_url=nats_url or nats.url(nats_port),
         grace_s=settings.drain_s + settings.grace_s,
-        postgres_port=postgres_port,
-        nats_port=nats_port,
+        postgres_port=None if postgres_url else postgres_port,
+        nats_port=None if nats_url else nats_port,
+        first_port=block[0],
         together=together,
         version=settings.version,
         zone=environment.get("MERCATO_ZONE") or "local",
         telemetry=telemetry,
     )
+
+
+def _first_port(home: Path) -> int | None:
+    """Where the ports of the fleet before begin, whatever it was that wrote its plan."""
+    try:
+        first = json.loads((home / _FILE).read_text())["first_port"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return first if isinstance(first, int) else None
 
 
 def _service_folders(root: Path) -> list[Path]:

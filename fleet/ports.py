@@ -36,10 +36,15 @@ async def listens(host: str, port: int) -> bool:
     return True
 
 
-def free_block(count: int) -> range:
-    """A run of `count` consecutive free ports, at a random place so that fleets started together rarely meet."""
-    for _ in range(_TRIES):
-        first = random.SystemRandom().randrange(_LOWEST, _HIGHEST - count)
+def free_block(count: int, before: int | None = None) -> range:
+    """A run of `count` consecutive free ports, from `before` on if those are free.
+
+    Else it is at a random place, so that fleets started together rarely meet.
+    """
+    places = [random.SystemRandom().randrange(_LOWEST, _HIGHEST - count) for _ in range(_TRIES)]
+    if before is not None:
+        places.insert(0, before)
+    for first in places:
         block = range(first, first + count)
         if all(is_free(port) for port in block):
             return block

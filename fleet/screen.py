@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ from fleet.plan import FRONT, FRONT_GRPC_PORT, FRONT_HTTP_PORT, Plan
 
 _MIB = 2**20
 _FILE_WIDTH = 200
+_METHOD = re.compile(r"(?:\w+\.)+(\w+/\w+)")
+"""The full name of a gRPC method; what of it is told without its package."""
 _STYLES = {SERVING: "green", "running": "green", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "FATAL": "red"}
 
 
@@ -36,19 +39,23 @@ def warn(text: str) -> None:
 
 def short_method(name: str) -> str:
     """Shorten `mercato.orders.v1.OrderService/PlaceOrder` to `OrderService/PlaceOrder`; else a name stays as it is."""
-    package, slash, method = name.rpartition("/")
-    return f"{package.rpartition('.')[2]}/{method}" if slash and package.startswith("mercato.") else name
+    match = _METHOD.fullmatch(name)
+    return match[1] if match else name
+
+
+def grid() -> Table:
+    """A table without lines, close enough for a terminal of 80 columns."""
+    return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def table(members: Sequence[Member]) -> Table:
-    """One row a process, and one for each instance that shares it."""
-    rows = Table(box=None, pad_edge=False)
-    rows.add_column("process")
-    rows.add_column("address")
-    rows.add_column("version")
+    """One row a process, and one for each instance that shares it; where it is narrow, its health takes more lines."""
+    rows = grid()
+    for title in ("process", "address", "version"):
+        rows.add_column(title, no_wrap=True)
     rows.add_column("health")
-    for title in ("pid", "restarts", "uptime", "memory"):
-        rows.add_column(title, justify="right")
+    for title in ("pid", "restarts", "uptime", "MiB"):
+        rows.add_column(title, justify="right", no_wrap=True)
     for member in members:
         state = member.health if member.health and member.state == "running" else member.state
         health = _health(state, member.note)
@@ -63,7 +70,7 @@ def table(members: Sequence[Member]) -> Table:
             str(member.pid or ""),
             str(member.restarts),
             _duration(member.uptime_s),
-            f"{member.pss_bytes / _MIB:.1f} MiB",
+            f"{member.pss_bytes / _MIB:.1f}",
         )
     return rows
 
@@ -114,4 +121,4 @@ def log_line(line: Line) -> Text:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

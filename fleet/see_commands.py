@@ -17,6 +17,7 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from mercato.telemetry.v1.telemetry_pb2 import MethodTraffic
 from rich.live import Live
+from rich.text import Text
 
 from fleet import instances, screen, seeing, story_screen, traffic_screen
 from fleet import plan as plans
@@ -84,8 +85,9 @@ def top(
     - `mercato top --json | jq '.[0].method'`
     """
     plan = _plan()
-    if service and service not in plan.services:
-        raise FleetError(f"unknown service {service!r}; expected one of {', '.join(plan.services)}")
+    known = dict.fromkeys((*plan.services, *plan.programs))
+    if service and service not in known:
+        raise FleetError(f"unknown service {service!r}; expected one of {', '.join(known)}")
     window = timedelta(seconds=window_s)
     if as_json or once or not sys.stdout.isatty():
         methods = asyncio.run(_once(plan, window, service))
@@ -128,7 +130,7 @@ def log_level(
 
 async def _once(plan: Plan, window: timedelta, service: str) -> list[MethodTraffic]:
     async for seen in seeing.traffic(plan, window, _FRAME_S):
-        return traffic_screen.chosen(seen, service)
+        return traffic_screen.chosen(seen, service, plan.program(service))
     return []
 
 
@@ -137,10 +139,11 @@ async def _follow(plan: Plan, window: timedelta, service: str) -> None:
     methods: list[MethodTraffic] = []
     window_s = window.total_seconds()
     with Live(console=screen.console(), screen=True, auto_refresh=False) as live:
+        live.update(Text("Asking telemetry …"), refresh=True)
         while True:
             try:
                 async for seen in seeing.traffic(plan, window, _FRAME_S):
-                    methods = traffic_screen.chosen(seen, service)
+                    methods = traffic_screen.chosen(seen, service, plan.program(service))
                     live.update(traffic_screen.view(methods, window_s), refresh=True)
             except FleetError as away:
                 live.update(traffic_screen.view(methods, window_s, f"{away}; this is what it said last"), refresh=True)

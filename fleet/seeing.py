@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
 import grpc.aio
@@ -12,6 +12,7 @@ from mercato.telemetry.v1.telemetry_pb2_grpc import TelemetryServiceStub
 
 from chassis.handlers import TRACEPARENT
 from chassis.telemetry.trace import Trace
+from fleet import control
 from fleet.client import unseen
 from fleet.errors import FleetError
 from fleet.plan import FRONT, TELEMETRY, Plan
@@ -22,34 +23,46 @@ _TIMEOUT_S = 5.0
 
 def tell(plan: Plan, text: str) -> Story:
     """Return the story of an order, a return or a trace; FleetError where nobody knows of it, or nobody answers."""
+    name = name_of(text)
 
     async def ask() -> Story:
         with unseen():
             async with teller(_front(plan), _behind(plan)) as asked:
-                return await asked.tell(name_of(text))
+                return await asked.tell(name)
 
     story = asyncio.run(ask())
-    if story.missing and not (story.head or story.traces or story.events):
-        said = "; ".join(f"{service}: {why}" for service, why in story.missing.items())
-        raise FleetError(f"nobody answers ({said}); see `mercato ps`")
+    if not (story.head or story.traces or story.events):
+        if story.missing:
+            raise FleetError(f"nobody answers ({words(story.missing)}); see `mercato ps`")
+        raise FleetError(f"{name} was not recorded, or is kept no more; `mercato logs --trace` may have lines of it")
     return story
 
 
-def traces(plan: Plan, text: str) -> list[str]:
-    """Return the ids of the traces in which something happened to an order or a return, or that of one trace."""
+def traces(plan: Plan, text: str) -> tuple[list[str], Mapping[str, str]]:
+    """Return the ids of the traces in which something happened to an order or a return, or that of one trace.
 
-    async def ask() -> list[str]:
-        name = name_of(text)
-        if name.startswith("traces/"):
-            return [name]
+    Beside them, who did not answer, so that there may be others, and why. FleetError where none is known.
+    """
+    name = name_of(text)
+
+    async def ask() -> tuple[list[str], Mapping[str, str]]:
         with unseen():
             async with teller(_front(plan), _behind(plan)) as asked:
-                return await asked.traces(name)
+                return await asked.traces(name), asked.missing
 
-    names = asyncio.run(ask())
+    names, missing = ([name], {}) if name.startswith("traces/") else asyncio.run(ask())
     if not names:
-        raise FleetError(f"no trace is known of {text}; see `mercato ps` whether all services answer")
-    return [name.removeprefix("traces/") for name in names]
+        why = f"not everybody answers ({words(missing)}); see `mercato ps`" if missing else "nobody wrote one down"
+        raise FleetError(f"no trace is known of {text}: {why}")
+    return [each.removeprefix("traces/") for each in names], missing
+
+
+def words(missing: Mapping[str, str]) -> str:
+    """Say who does not answer and why, each reason once."""
+    services: dict[str, list[str]] = {}
+    for service, why in missing.items():
+        services.setdefault(why, []).append(service)
+    return "; ".join(f"{', '.join(those)}: {why}" for why, those in services.items())
 
 
 async def traffic(plan: Plan, window: timedelta, every_s: float) -> AsyncIterator[GetTrafficResponse]:
@@ -72,8 +85,10 @@ async def traffic(plan: Plan, window: timedelta, every_s: float) -> AsyncIterato
 
 
 def _front(plan: Plan) -> str:
+    """Where the gateway listens; FleetError where there is none, or where the fleet is not running."""
     if FRONT not in plan.slots:
         raise FleetError("this suite has no gateway to ask through")
+    control.call(plan.home, "status")
     return plan.slot(f"{FRONT}/1").address
 
 

@@ -109,6 +109,11 @@ class Teller:
         self._telemetry = TelemetryServiceStub(_typed(channel, telemetry_pb2, "TelemetryService"))
         self._missing: dict[str, str] = {}
 
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Who did not answer so far, and why."""
+        return self._missing
+
     async def tell(self, name: str) -> Story:
         """Return the story of an order, a return, or a trace and the order or return it is about; FleetError."""
         if not name.startswith("traces/"):
@@ -219,7 +224,8 @@ class Teller:
     async def _trace_names(self, story: Story) -> list[str]:
         """Return those that sagas and events were written in, then others that telemetry knows of."""
         request = ListTracesRequest(subject=story.name, page_size=MOST_TRACES)
-        known = await self._ask("telemetry", self._telemetry.ListTraces(request))
+        away = "telemetry" in self._missing  # it was waited for once
+        known = None if away else await self._ask("telemetry", self._telemetry.ListTraces(request))
         names = [
             *(saga.trace for saga in story.sagas),
             *(each.event.trace for each in story.events),
@@ -228,6 +234,8 @@ class Teller:
         return [name for name in dict.fromkeys(names) if name]
 
     async def _trace(self, name: str) -> Trace | None:
+        if "telemetry" in self._missing:
+            return None
         answer = await self._ask("telemetry", self._telemetry.GetTrace(GetTraceRequest(name=name)))
         return answer.trace if answer else None
 

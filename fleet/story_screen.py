@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money
 from mercato.inventory.v1.inventory_pb2 import Reservation
 from mercato.notifications.v1.notifications_pb2 import Mail
 from mercato.operations.v1.operations_pb2 import Saga, SagaStep
@@ -113,7 +114,7 @@ def _head(story: Story) -> Text:
     if head is None:
         return Text(story.name, style="bold")
     amount = head.total if isinstance(head, Order) else head.amount
-    text = Text.assemble((head.name, "bold"), f"  {_state(head)}", f"  {head.customer}  {plain(amount)}", _when(head))
+    text = Text.assemble((head.name, "bold"), f"  {_state(head)}", f"  {head.customer}  {_amount(amount)}", _when(head))
     if isinstance(head, Order) and head.refusal.reason:
         text.append(f"\n{head.refusal.step}: {head.refusal.reason}: {head.refusal.message}", "red")
     if isinstance(head, Return) and head.order:
@@ -142,7 +143,7 @@ def _remark(trace: Trace, span: Span) -> Text:
     said = [f"attempt {attempt}"] if attempt not in ("", "0", "1") else []
     said += [f"from {link.trace}" for link in span.links if link.trace != trace.name]
     code = span.attributes.get("error.type") or span.attributes.get("rpc.response.status_code", "")
-    failure = " ".join(filter(None, (code, span.status_message))) if span.failed else ""
+    failure = " ".join([code, *span.status_message.split()]).strip() if span.failed else ""
     return Text.assemble((f"  {', '.join(said)}" if said else "", "dim"), (f"  {failure}" if failure else "", "red"))
 
 
@@ -185,16 +186,22 @@ def _entry(entry: LedgerEntry) -> Text:
 
 
 def _resource(resource: Resource) -> Text:
+    """An undo that came before what it undoes left a mark, which has a name and a state and nothing else."""
     match resource:
         case Reservation():
-            said = f"{sum(line.quantity for line in resource.lines)} pieces of {len(resource.lines)} products"
+            pieces = sum(line.quantity for line in resource.lines)
+            said = [f"{pieces} pieces of {len(resource.lines)} products" if pieces else ""]
         case Payment():
-            said = f"{plain(resource.amount)}" + (
-                f", refunded {plain(resource.refunded)}" if resource.refunded.units or resource.refunded.nanos else ""
-            )
+            refunded = _amount(resource.refunded) if resource.refunded.units or resource.refunded.nanos else ""
+            said = [_amount(resource.amount), f"refunded {refunded}" if refunded else ""]
         case Shipment():
-            said = f"{resource.pieces} pieces, {resource.tracking_number}"
-    return Text.assemble(f"{resource.name}  {_state(resource)}  ", (said, "dim"))
+            said = [f"{resource.pieces} pieces" if resource.pieces else "", resource.tracking_number]
+    return Text.assemble(f"{resource.name}  {_state(resource)}  ", (", ".join(filter(None, said)), "dim"))
+
+
+def _amount(amount: Money) -> str:
+    """An amount; empty where none is set."""
+    return plain(amount) if amount.currency_code else ""
 
 
 def _mail(mail: Mail) -> Text:

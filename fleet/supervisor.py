@@ -167,7 +167,7 @@ class Supervisor:
                     raise FleetError(f"{program} runs in {TOGETHER}; scale that: {TOGETHER}={count}")
                 raise FleetError(f"unknown service {program!r}; expected one of {', '.join(self._plan.programs)}")
             if not 0 <= count <= self._plan.most(program):
-                raise FleetError(f"{name}={count}: expected {_range(self._plan.most(program))}")
+                raise FleetError(f"{name}={count}: expected {_range(program, self._plan.most(program))}")
         runs = {child: child.version for child in self._instances if child.wanted}
         wanted = [child for name, count in counts.items() for child in self._place(name, count, runs)]
         for child in self._instances:
@@ -263,10 +263,10 @@ def _engine(plan: Plan, name: str, run: partial[Any], stop_signal: signal.Signal
     return Child(name, run, log=log, grace_s=_ENGINE_GRACE_S, stop_signal=stop_signal)
 
 
-def _range(most: int) -> str:
-    if most == 1:
-        return "0 or 1: there is one mesh, and while it is away the others go on with what it told them last"
-    return f"0 to {most} instances"
+def _range(program: str, most: int) -> str:
+    if most > 1:
+        return f"0 to {most} instances"
+    return f"0 or 1: there is one {program}, which holds in memory what it hears; while it is away the others go on"
 
 
 def _say(level: str, message: str) -> None:

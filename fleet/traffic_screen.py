@@ -9,14 +9,22 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.screen import short_method
+from fleet.screen import grid, short_method
 
 SLOW_S = 0.5
 
 
-def chosen(traffic: GetTrafficResponse, service: str = "") -> list[MethodTraffic]:
-    """Return the methods of one service, or of all, that are called, those with the most calls first."""
-    methods = [each for each in traffic.methods if each.rates.calls_per_second and service in ("", each.service)]
+def chosen(traffic: GetTrafficResponse, service: str = "", program: str = "") -> list[MethodTraffic]:
+    """Return the methods of one service, or of all, that are called, those with the most calls first.
+
+    What a process counts that hosts several services bears its name, `program`, for all of them.
+    """
+
+    def is_wanted(each: MethodTraffic) -> bool:
+        hosted = each.service == program and each.method.startswith(f"mercato.{service}.")
+        return service in ("", each.service) or hosted
+
+    methods = [each for each in traffic.methods if each.rates.calls_per_second and is_wanted(each)]
     return sorted(methods, key=lambda method: (-method.rates.calls_per_second, method.service, method.method))
 
 
@@ -35,16 +43,17 @@ def view(methods: Sequence[MethodTraffic], window_s: float, note: str = "") -> G
 
 
 def _table(methods: Sequence[MethodTraffic]) -> Table:
-    rows = Table(box=None, pad_edge=False)
-    rows.add_column("service")
-    rows.add_column("method", overflow="ellipsis", no_wrap=True)
+    """Where it is narrow, methods are cut short and all else is whole."""
+    rows = grid()
+    rows.add_column("service", no_wrap=True)
+    rows.add_column("method")
     for title in ("calls/s", "faults/s", "refusals/s", "p50 ms", "p99 ms"):
-        rows.add_column(title, justify="right")
+        rows.add_column(title, justify="right", no_wrap=True)
     for method in methods:
         rates = method.rates
         rows.add_row(
             Text(method.service, "cyan"),
-            Text(short_method(method.method)),
+            Text(short_method(method.method), no_wrap=True, overflow="ellipsis"),
             f"{rates.calls_per_second:.1f}",
             Text(f"{rates.faults_per_second:.2f}", "red" if rates.faults_per_second else "dim"),
             Text(f"{rates.refusals_per_second:.2f}", "yellow" if rates.refusals_per_second else "dim"),

@@ -16,7 +16,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from fleet import commands, lifecycle, screen
+from fleet import commands, control, lifecycle, screen
 from fleet import plan as fleet_plans
 from fleet.errors import FleetError
 from fleet.plan import FRONT
@@ -103,6 +103,8 @@ def replay(
 
 def check(as_json: Json = False) -> None:
     """Prove that everything adds up: stock, money, orders, mails, events. Fails with each violation named."""
+    import asyncpg
+
     from fleet import check
     from fleet.client import GaveUpError
 
@@ -110,6 +112,8 @@ def check(as_json: Json = False) -> None:
         invariants = uvloop.run(check.check(_fleet_plan()))
     except GaveUpError as error:
         raise FleetError(str(error)) from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise FleetError(f"a database does not answer ({str(error) or 'not in time'}); see `mercato ps`") from error
     if as_json:
         _print_json([dataclasses.asdict(invariant) for invariant in invariants])
     else:
@@ -213,7 +217,10 @@ async def _replay(made: Plan, concurrency: int, speed: float | None) -> Report:
 
 
 def _fleet_plan() -> fleet_plans.Plan:
-    return fleet_plans.Plan.load(fleet_plans.locate(os.environ, Path.cwd())[1])
+    """The plan of the fleet, which runs; FleetError where it does not."""
+    plan = fleet_plans.Plan.load(fleet_plans.locate(os.environ, Path.cwd())[1])
+    control.call(plan.home, "status")
+    return plan
 
 
 def _print_json(value: Any) -> None:

@@ -1,8 +1,8 @@
 """The circuit breaker: who keeps failing is left alone for a while, then tried with a few calls.
 
 CLOSED ──too many of the last calls failed──> OPEN ──after a while──> HALF_OPEN ──the probes succeed──> CLOSED
-^                          │
-└──────a probe fails───────┘
+                                                ^                          │  │
+                                                └──────a probe fails───────┘  └──none failed for long──> CLOSED
 """
 
 from __future__ import annotations
@@ -43,11 +43,14 @@ class CircuitBreaker:
         window_s: float = 10.0,
         open_s: float = 1.0,
         probes: int = 3,
+        forget_s: float = 30.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Open when at least `failure_rate` of at least `minimum_calls` within `window_s` failed, for `open_s`.
 
-        Then so many `probes` are let through; it closes when all of them succeed.
+        Then so many `probes` are let through; it closes when all of them succeed. It also closes when it stood so for
+        `forget_s`: of a callee that hardly anybody called since, it knows nothing any more. Who tries again and again
+        is to pause for less.
         """
         self.callee = callee
         self.method = method
@@ -55,6 +58,7 @@ class CircuitBreaker:
         self._minimum_calls = minimum_calls
         self._open_s = open_s
         self._probes = probes
+        self._forget_s = forget_s
         self._clock = clock
         self._window = SlidingWindow(window_s, clock)
         self._state = State.CLOSED
@@ -66,17 +70,24 @@ class CircuitBreaker:
     @property
     def state(self) -> State:
         """Where it stands now."""
-        if self._state is State.OPEN and self._clock() >= self._since + self._open_s:
-            return State.HALF_OPEN
-        return self._state
+        if self._state is _CLOSED:
+            return _CLOSED
+        stood_s = self._clock() - self._since
+        if self._state is State.OPEN:
+            stood_s -= self._open_s
+        under_way = self._entered - self._succeeded
+        if stood_s >= self._forget_s and not under_way:
+            return _CLOSED
+        return State.HALF_OPEN if stood_s >= 0 else State.OPEN
 
     def enter(self) -> int:
         """Begin a call; returns its ticket. CircuitOpen when it may not be made."""
         if self._state is _CLOSED:
             return self._turn
-        if self._state is State.OPEN and self.state is State.HALF_OPEN:
-            self._become(State.HALF_OPEN)
-        if self._state is State.OPEN or self._entered >= self._probes:
+        state = self.state
+        if state is not self._state:
+            self._become(state)
+        if state is State.OPEN or (state is State.HALF_OPEN and self._entered >= self._probes):
             raise CircuitOpen(callee=self.callee, method=self.method)
         self._entered += 1
         return self._turn

@@ -16,6 +16,8 @@ from chassis.settings import InvalidSetting
 TIMEOUT_S = 10.0
 DOMAIN = "mercato.example"
 SENDER = f"orders@{DOMAIN}"
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")
+"""The enhanced status that an answer may begin with (RFC 3463)."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +55,19 @@ class Smtp:
                 state = _state_after(mail, code, answer)
         except smtplib.SMTPDataError as refusal:
             state = _state_after(mail, refusal.smtp_code, refusal.smtp_error)
-        except OSError as error:  # SMTPException is one
-            _log.warning("mail server", extra={"mail": mail.name, "error": repr(error)})
+        except OSError as error:  # SMTPException is one, and may hold the server's words
+            said = {"error": type(error).__name__, "code": getattr(error, "smtp_code", error.errno)}
+            _log.warning("mail server", extra={"mail": mail.name, **said})
         return state
 
 
 def _state_after(mail: Mail, code: int, answer: bytes | str) -> Mail.State.ValueType:
+    """Return where a mail stands after an answer; of a refusal its codes are logged, as its words tell addresses."""
     if _is_positive(code):
         return Mail.STATE_SENT
-    _log.warning("mail refused", extra={"mail": mail.name, "code": code, "answer": str(answer)})
+    words = answer if isinstance(answer, str) else answer.decode(errors="replace")
+    status = _ENHANCED.match(words)
+    _log.warning("mail refused", extra={"mail": mail.name, "code": code, "status": status[0] if status else ""})
     return Mail.STATE_REFUSED if code >= 500 else Mail.STATE_QUEUED
 
 

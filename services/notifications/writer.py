@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from string import Template
 
@@ -15,6 +16,8 @@ from chassis.database import Batch
 from chassis.telemetry.trace import Trace
 from services.notifications.domain import write
 from services.notifications.mailbox import Mailbox
+
+_log = logging.getLogger(__name__)
 
 
 class Writer:
@@ -33,4 +36,5 @@ class Writer:
         mail = write(message, event.id, self._templates[message.DESCRIPTOR.name], self._clock.now())
         mail.state = self._state
         call = current_call()
+        _log.info("mail", extra={"mail": mail.name, "event": event.id})
         self._mailbox.put(batch, mail, call.trace if call else Trace.start())

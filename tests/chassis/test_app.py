@@ -105,6 +105,25 @@ async def test_an_instance_waits_for_its_database(tmp_path: Path) -> None:
             assert await service.ends() == 0
 
 
+@pytest.mark.parametrize(
+    ("service", "variable", "expected"),
+    [
+        ("orders", "MERCATO_PORT", "a whole number, zero or more"),
+        ("telemetry", "MERCATO_TELEMETRY_RETENTION_H", "hours, up to 8760"),
+    ],
+    ids=["of_every_service", "of_one_service"],
+)
+async def test_a_setting_that_cannot_be_read_ends_it_with_one_line(service: str, variable: str, expected: str) -> None:
+    started = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", f"services.{service}", cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ".:generated", variable: "x"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await asyncio.wait_for(started.communicate(), 20)
+    assert said.decode() == f"The environment variable {variable} is 'x'; expected {expected}.\n"
+    assert started.returncode == 1
+
+
 async def test_background_work_that_fails_is_logged_and_done_again(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from mercato.inventory.v1.inventory_pb2 import Reservation, StockLine
@@ -12,9 +15,14 @@ from mercato.payments.v1.payments_pb2 import AccountBalance, Credit, Payment
 from mercato.shipping.v1.shipping_pb2 import Shipment
 
 from chassis.money import money
+from fleet import control
+from fleet import plan as plans
 from fleet.check import judge
+from fleet.errors import FleetError
 from fleet.snapshot import Snapshot
+from loadtest import commands as trading
 
+ROOT = Path(__file__).parents[2]
 PRODUCT = "products/85123A"
 CONFIRMED, REFUSED, CANCELLED, PLACED = "orders/confirmed", "orders/refused", "orders/cancelled", "orders/placed"
 BACK, UNLINKED = "returns/back", "returns/unlinked"
@@ -259,3 +267,22 @@ def test_what_does_not_add_up_is_named(spoil: Callable[[Snapshot], None], names:
     held = books()
     spoil(held)
     assert broken(held) == names
+
+
+def test_that_a_database_is_away_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fleet is there, as its supervisor says, and its PostgreSQL is not."""
+    monkeypatch.setenv("MERCATO_HOME", str(tmp_path))
+    plans.make(ROOT, tmp_path, {}).save()
+
+    def supervise(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            control.receive(connection)
+            control.answer(connection, result={})
+
+    with control.listening(tmp_path) as listener:
+        supervisor = threading.Thread(target=supervise, args=[listener])
+        supervisor.start()
+        with pytest.raises(FleetError, match=r"^a database does not answer \(.+\); see `mercato ps`$"):
+            trading.check()
+        supervisor.join()

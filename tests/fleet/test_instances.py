@@ -40,7 +40,20 @@ def test_why_an_instance_is_not_ready_stands_beside_its_health() -> None:
         "NOT_SERVING", lacking(Instance(dependencies=[DATABASE]))
     )
     assert "SERVING without mesh: not registered" in shown(SERVING, lacking(Instance(dependencies=[MESH])))
-    assert "UNAVAILABLE  " in shown("UNAVAILABLE", "")
+    assert "UNAVAILABLE " in shown("UNAVAILABLE", "")
+
+
+def test_on_a_narrow_terminal_a_process_has_one_line_with_all_of_it() -> None:
+    well = Member("notifications/1", "running", 98765, "127.0.0.1:31999", SERVING, 12, 416.0, 141 * 2**20, "v1")
+    away = Member("customers/1", "running", 98766, "127.0.0.1:31998", "NOT_SERVING", 0, 86399.0, 41 * 2**20, "v1")
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(screen.table([well, away]))
+    _, *lines = captured.get().splitlines()
+    assert [line.split() for line in lines] == [
+        ["notifications/1", "127.0.0.1:31999", "v1", "SERVING", "98765", "12", "6m56s", "141.0"],
+        ["customers/1", "127.0.0.1:31998", "v1", "NOT_SERVING", "98766", "0", "23h59m", "41.0"],
+    ]
 
 
 async def test_who_does_not_answer_has_nothing_to_say() -> None:

@@ -59,6 +59,15 @@ def test_lines_of_some_traces_can_be_chosen_also_of_what_was_moved_aside(folder:
     assert [line.message for line in logs.Reader(folder, "orders", traces=[first]).read()] == ["moved aside", "placed"]
 
 
+def test_a_line_that_only_tells_of_a_trace_is_not_written_in_it(folder: Path) -> None:
+    looked, looker = "a" * 32, "b" * 32
+    with (folder / "telemetry-1.log").open("a") as stream:
+        for line in ({"message": "request", "trace": looker, "name": f"traces/{looked}"}, {"message": "no object"}):
+            stream.write(json.dumps({"time": "2026-11-23T12:00:00Z"} | line) + "\n")
+    assert logs.Reader(folder, traces=[looked]).read(5) == []
+    assert [line.message for line in logs.Reader(folder, traces=[looker]).read(1)] == ["request"]
+
+
 def test_every_line_can_be_had_as_json(folder: Path) -> None:
     lines = [json.loads(line.as_json()) for line in logs.Reader(folder).read()]
     assert lines[0]["order"] == 7

@@ -40,6 +40,22 @@ def test_services_are_found_by_folder_and_no_port_is_given_twice(root: Path) -> 
     assert len({*given, plan.postgres_port, plan.nats_port}) == 2 * plans.SLOTS * 3 + 2
 
 
+def test_a_fleet_has_the_ports_again_that_it_had_before_while_they_are_free(root: Path) -> None:
+    before = make(root)
+    before.save()
+    assert make(root) == before
+    assert make(root, EXTERNAL).slots == before.slots
+    with socket.create_server(("127.0.0.1", before.slots["orders"][2].metrics_port)):
+        assert make(root).first_port != before.first_port
+
+
+@pytest.mark.parametrize("written", ["", "[]", "{}", '{"first_port": "one"}'])
+def test_a_plan_that_nobody_can_read_any_more_is_no_obstacle(root: Path, written: str) -> None:
+    home = make(root).home
+    (home / "fleet.json").write_text(written)
+    assert make(root).first_port
+
+
 def test_an_instance_is_told_all_it_needs(root: Path) -> None:
     plan = make(root)
     told = plan.environment("orders/2")

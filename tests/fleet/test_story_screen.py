@@ -14,6 +14,7 @@ from mercato.notifications.v1.notifications_pb2 import Mail
 from mercato.operations.v1.operations_pb2 import Event, Saga, SagaRefusal, SagaStep
 from mercato.orders.v1.orders_pb2 import Order, Refusal
 from mercato.payments.v1.payments_pb2 import LedgerEntry, Payment
+from mercato.shipping.v1.shipping_pb2 import Shipment
 from mercato.telemetry.v1.telemetry_pb2 import Span, SpanLink, Trace
 from rich.console import Console
 
@@ -107,6 +108,45 @@ def test_a_waterfall_fits_its_terminal_with_each_time_in_sight(width: int) -> No
     shown = [line for line in lines if line.endswith("50.0 ms")]
     assert len(shown) == len(spans)
     assert max(map(len, lines)) <= width
+
+
+def test_what_was_undone_before_it_was_done_says_no_more_than_that() -> None:
+    """Of an order cancelled before its card was asked: each undo left a mark that refuses the step when it comes."""
+    text = printed(
+        Story(
+            "orders/1",
+            head=Order(name="orders/1", state=Order.STATE_CANCELLED, customer="customers/ada", place_time=at(0)),
+            resources=[
+                Reservation(name="reservations/1", state=Reservation.STATE_RELEASED),
+                Payment(name="payments/1", state=Payment.STATE_VOIDED),
+                Shipment(name="shipments/1", state=Shipment.STATE_CANCELLED),
+            ],
+        )
+    )
+    [head] = [line for line in text.splitlines() if line.startswith("orders/1")]
+    assert "  CANCELLED  customers/ada  " in head
+    *_, reservation, payment, shipment = (line.rstrip() for line in text.splitlines())
+    assert (reservation, payment, shipment) == (
+        "reservations/1  RELEASED", "payments/1  VOIDED", "shipments/1  CANCELLED",
+    )  # fmt: skip
+
+
+def test_goods_and_money_are_said_as_far_as_they_go() -> None:
+    payment = Payment(
+        name="payments/1", state=Payment.STATE_CAPTURED, amount=money(1250, "GBP"), refunded=money(250, "GBP")
+    )
+    booked = Shipment(name="shipments/1", state=Shipment.STATE_BOOKED, pieces=3)
+    sent = Shipment(name="shipments/2", state=Shipment.STATE_DISPATCHED, pieces=3, tracking_number="MT7")
+    *_, first, second, third = printed(Story("orders/1", resources=[payment, booked, sent])).splitlines()
+    assert first == "payments/1  CAPTURED  12.50 GBP, refunded 2.50 GBP"
+    assert second == "shipments/1  BOOKED  3 pieces"
+    assert third == "shipments/2  DISPATCHED  3 pieces, MT7"
+
+
+def test_a_failure_told_in_several_lines_keeps_to_one() -> None:
+    failed = span("1", "", 0, 50, failed=True, status_message="could not\n  be\nmade", attributes={"error.type": "E"})
+    *_, line = printed(Story("orders/1", traces=[trace(failed)])).splitlines()
+    assert "50.0 ms  E could not be made" in line
 
 
 def test_a_failure_that_has_much_to_say_keeps_to_its_line_behind_the_attempt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import nats
@@ -13,6 +14,7 @@ from mercato.operations.v1.operations_pb2_grpc import OperationsServiceStub
 from mercato.orders.v1.orders_pb2 import OrderCancelled, OrderRefused, Refusal, ReturnCompleted
 
 from chassis.app import App
+from chassis.call import current_call
 from chassis.errors import NotFound
 from chassis.money import money
 from tests.notifications.support import as_event, confirmed, eventually, mail_about, mails_about, publish, stub_of
@@ -47,6 +49,27 @@ async def dead_letter(operator: OperationsServiceStub, event_id: str, attempts: 
 async def replay(operator: OperationsServiceStub, event_id: str) -> tuple[int, int]:
     replayed = await operator.ReplayDeadLetters(operations.ReplayDeadLettersRequest(ids=[event_id]))
     return replayed.handled_count, replayed.failed_count
+
+
+async def test_a_mail_is_logged_in_the_trace_of_its_event_without_an_address(
+    app: App, notifications: NotificationServiceStub, caplog: pytest.LogCaptureFixture
+) -> None:
+    traced = logging.getLogger("services.notifications.writer")
+    caplog.set_level(logging.INFO, traced.name)
+
+    def with_its_call(record: logging.LogRecord) -> bool:
+        record.call = current_call()
+        return True
+
+    caplog.handler.addFilter(with_its_call)
+    message = confirmed()
+    event = as_event(message)
+    await app.bus.publish([event])
+    mail = await mail_about(notifications, message.name)
+    [told] = [vars(record) for record in caplog.records if record.name == traced.name]
+    assert (told["message"], told["mail"], told["event"]) == ("mail", mail.name, event.id)
+    assert told["call"].trace.trace_id == event.trace.split("-")[1]
+    assert message.email not in str(told)
 
 
 async def test_each_event_becomes_a_mail_that_is_kept(app: App, notifications: NotificationServiceStub) -> None:

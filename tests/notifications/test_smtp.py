@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -89,6 +90,38 @@ async def test_a_refused_mail_is_not_tried_again(stage: Stage, server: MailServe
     assert server.conversations == conversations + 1
     for event in events.values():
         assert await mail_about(notifications, event.name, Mail.STATE_REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "code", "status"),
+    [
+        ("CONNECT", "554 5.7.1 not ann@shop.example", 554, None),
+        ("MAIL", "550 ann@shop.example sends too much", 550, ""),
+        ("RCPT", "550 5.1.1 <ann@shop.example>: Recipient address rejected", 550, "5.1.1"),
+        ("RCPT", "450-4.2.1 later\r\n450 4.2.1 ann@shop.example is busy", 450, "4.2.1"),
+        ("RCPT", "550 10.0.0.1 refuses ann@shop.example", 550, ""),
+        ("DATA", "554 5.5.1 ann@shop.example", 554, "5.5.1"),
+        (".", "552 5.3.4 too much for ann@shop.example", 552, "5.3.4"),
+    ],
+)
+async def test_what_is_logged_of_a_refusal_are_its_codes_and_no_address(
+    server: MailServer, caplog: pytest.LogCaptureFixture, verb: str, answer: str, code: int, status: str | None
+) -> None:
+    server.answers[verb] = answer
+    mail = Mail(name="mails/1", recipient="ann@shop.example", subject="Your order", body="It is refused.")
+    await asyncio.to_thread(Smtp("127.0.0.1", server.port).deliver, mail)
+    [record] = [record for record in caplog.records if record.name == "services.notifications.smtp"]
+    told = vars(record)
+    assert (told["mail"], told["code"], told.get("status")) == ("mails/1", code, status)
+    assert "ann@shop.example" not in str(told)
+
+
+async def test_it_is_logged_why_a_server_cannot_be_had(caplog: pytest.LogCaptureFixture) -> None:
+    async with mail_server() as gone:
+        port = gone.port
+    await asyncio.to_thread(Smtp("127.0.0.1", port).deliver, Mail(name="mails/1", recipient="ann@shop.example"))
+    [record] = [record for record in caplog.records if record.name == "services.notifications.smtp"]
+    assert (vars(record)["error"], vars(record)["code"]) == ("ConnectionRefusedError", errno.ECONNREFUSED)
 
 
 async def test_what_the_server_cannot_take_now_is_sent_later(stage: Stage, server: MailServer, clock: Hurried) -> None:

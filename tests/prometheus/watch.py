@@ -78,7 +78,7 @@ async def watching(fleet: Plan, folder: Path) -> AsyncIterator[Watch]:
         await stack.enter_async_context(_receiving(watch, receiver))
         config = _configure_alertmanager(folder / "alertmanager", f"http://{ports.LOOPBACK}:{receiver}/")
         await stack.enter_async_context(
-            _running(
+            running(
                 alertmanager,
                 folder / "alertmanager.log",
                 program("prometheus-alertmanager"),
@@ -89,7 +89,7 @@ async def watching(fleet: Plan, folder: Path) -> AsyncIterator[Watch]:
         )
         config = _configure_prometheus(folder / "prometheus", fleet, f"{ports.LOOPBACK}:{alertmanager}")
         await stack.enter_async_context(
-            _running(
+            running(
                 prometheus,
                 folder / "prometheus.log",
                 program("prometheus"),
@@ -141,7 +141,7 @@ async def _receiving(watch: Watch, port: int) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _running(port: int, log: Path, *command: str) -> AsyncIterator[None]:
+async def running(port: int, log: Path, *command: str) -> AsyncIterator[None]:
     """Run a program that listens on a port, until it is not needed any more."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

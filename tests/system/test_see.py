@@ -137,12 +137,13 @@ async def test_who_looks_is_not_recorded(fleet: Plan, placed: list[str]) -> None
 async def test_who_is_not_there_is_said_with_what_to_do(fleet: Plan) -> None:
     assert "there is no orders/nobody" in await mercato(fleet, "trace", "orders/nobody", expect=1)
     assert "expected orders/ID" in await mercato(fleet, "trace", "nonsense", expect=1)
-    assert "No trace of it was recorded" in await mercato(fleet, "trace", "0" * 31 + "1")
+    assert "was not recorded" in await mercato(fleet, "trace", "0" * 31 + "1", expect=1)
+    assert "no line was written" in await mercato(fleet, "logs", "--trace", "0" * 31 + "1", expect=1)
 
 
 async def test_log_lines_of_all_services_about_one_order_come_in_order(fleet: Plan, placed: list[str]) -> None:
     lines = [json.loads(line) for line in (await mercato(fleet, "logs", "--trace", placed[0], "--json")).splitlines()]
-    assert {"orders", "customers", "catalog", "inventory", "payments", "shipping"} <= {
+    assert {"orders", "customers", "catalog", "inventory", "payments", "shipping", "notifications"} <= {
         line["service"] for line in lines
     }
     assert len({line["trace"] for line in lines}) == 1

@@ -92,6 +92,45 @@ def test_one_probe_that_fails_opens_it_again_for_as_long(breaker: CircuitBreaker
     assert breaker.state.name == "CLOSED"
 
 
+def test_it_forgets_a_callee_that_nobody_called_for_long(breaker: CircuitBreaker, clock: Ticks) -> None:
+    opened(breaker)
+    clock.advance(1 + 29)
+    assert breaker.state.name == "HALF_OPEN"
+    clock.advance(1)
+    assert breaker.state.name == "CLOSED"
+    calls(breaker, 9, failed=True)
+    assert breaker.state.name == "CLOSED"
+    calls(breaker, 1, failed=True)
+    assert breaker.state.name == "OPEN"
+
+
+def test_a_callee_that_is_rarely_called_need_not_prove_itself_with_every_probe(
+    breaker: CircuitBreaker, clock: Ticks
+) -> None:
+    opened(breaker)
+    clock.advance(10)
+    calls(breaker, 1, failed=False)
+    clock.advance(20)
+    calls(breaker, 1, failed=False)
+    assert breaker.state.name == "HALF_OPEN"
+    clock.advance(10)
+    assert breaker.state.name == "CLOSED"
+
+
+def test_it_does_not_forget_while_tries_go_on_failing_or_are_under_way(breaker: CircuitBreaker, clock: Ticks) -> None:
+    opened(breaker)
+    for _ in range(10):
+        clock.advance(20)
+        calls(breaker, 1, failed=True)
+        assert breaker.state.name == "OPEN"
+    clock.advance(1)
+    hangs = breaker.enter()
+    clock.advance(100)
+    assert breaker.state.name == "HALF_OPEN"
+    breaker.leave(hangs, failed=True)
+    assert breaker.state.name == "OPEN"
+
+
 def test_a_probe_that_was_given_up_makes_room_for_another(breaker: CircuitBreaker, clock: Ticks) -> None:
     opened(breaker)
     clock.advance(1)

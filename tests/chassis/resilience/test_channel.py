@@ -221,6 +221,20 @@ class TestCircuitBreakers:
         assert not resilience.tripped
         assert _shown("catalog", READ) == 0
 
+    async def test_are_not_told_of_for_ever_where_nobody_calls_any_more(self, way: Way, backend: Backend) -> None:
+        clock = Ticks()
+        resilience = shown(Resilience(retry_share=0.0, clock=clock))
+        read = (await way.channel(resilience, "catalog", backend)).unary_unary(READ)
+        backend.serve = failing(StatusCode.UNAVAILABLE)
+        for _ in range(20):
+            await ended(read(b"", timeout=5))
+        clock.advance(1)
+        assert [breaker.state.value for breaker in resilience.tripped] == ["half-open"]
+        assert _shown("catalog", READ) == 1
+        clock.advance(30)
+        assert not resilience.tripped
+        assert _shown("catalog", READ) == 0
+
     async def test_spare_the_callee_the_retries_too(self, way: Way, backend: Backend) -> None:
         resilience = Resilience(retry_share=3.0)
         read = (await way.channel(resilience, "catalog", backend)).unary_unary(READ)
