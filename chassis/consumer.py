@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from time import perf_counter
 
 import asyncpg
 from google.protobuf.message import DecodeError, Message
@@ -16,6 +17,7 @@ from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.errors import Unavailable
 from chassis.telemetry.messaging import Processing
+from chassis.telemetry.sql import committed
 
 Handler = Callable[[Batch, Message, Event], None]
 """Adds to the batch what an event changes here. It is called again when the commit fails, and may refuse by raising."""
@@ -61,7 +63,9 @@ class Consumer:
         try:
             works = [Processing(each.event, self.group) for each in fresh.values()]
             effects = [self._effect(each.event, work) for each, work in zip(fresh.values(), works, strict=True)]
+            began_s = perf_counter()
             await self._database.commit_all(effects)
+            took_s = perf_counter() - began_s
         except Unavailable:
             raise
         except Exception:  # one of them is bad, and this way is found which
@@ -69,7 +73,9 @@ class Consumer:
                 await self._handle_alone(delivery)
         else:
             await _ack(fresh.values())
-            for work in works:
+            for work, effect in zip(works, effects, strict=True):
+                with serving(work.call):
+                    committed(self._database.name, effect.sql, took_s)
                 work.done()
 
     async def replay(self, ids: Sequence[str]) -> tuple[int, int]:
@@ -87,7 +93,8 @@ class Consumer:
             try:
                 batch = self._effect(event, work) if event.id not in known else Batch()
                 batch.add("DELETE FROM dead_letters WHERE id = $1", event.id)
-                await self._database.commit(batch)
+                with serving(work.call):
+                    await self._database.commit(batch)
                 work.done()
                 handled += 1
             except Unavailable:
@@ -109,7 +116,9 @@ class Consumer:
         event = delivery.event
         work = Processing(event, self.group)
         try:
-            await self._database.commit(self._effect(event, work))
+            effect = self._effect(event, work)
+            with serving(work.call):
+                await self._database.commit(effect)
         except Unavailable:
             raise
         except asyncpg.UniqueViolationError as error:

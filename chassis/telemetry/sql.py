@@ -36,6 +36,12 @@ def statements(database: str, connection: asyncpg.Connection[asyncpg.Record]) ->
     return connection.query_logger(tell) if recorded() else NOTHING
 
 
+def committed(database: str, sql: str, duration_s: float) -> None:
+    """Record a statement that was just committed together with those of others, where the call served is sampled."""
+    if recorded():
+        past(summary(sql), SpanKind.CLIENT, _about(database, sql), duration_s, None)
+
+
 def _about(database: str, sql: str) -> dict[str, str]:
     return {
         "db.system.name": "postgresql",

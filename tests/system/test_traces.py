@@ -182,6 +182,8 @@ async def test_an_event_is_sent_as_part_of_what_made_it_and_handled_as_part_of_a
     assert sent.attributes["messaging.message.id"] == handled.attributes["messaging.message.id"]
     assert handled.attributes["mercato.subject"] == order
     assert handled.attributes["messaging.consumer.group.name"] == "notifications"
+    stored = [span for span in story.spans if "db.query.summary" in span.attributes and story.parent(span) == handled]
+    assert "INSERT mails INSERT inbox" in [span.name for span in stored]
     delivered = story.one("deliver mail", "CLIENT", "notifications")
     assert story.parent(delivered) == handled
     assert any(order.rpartition("/")[2] in str(mail) for mail in world.mails.messages)
