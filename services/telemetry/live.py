@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from operator import add, sub
+from operator import add, lt, sub
 from typing import NamedTuple
 
 from services.telemetry.otlp import Sender
@@ -67,7 +67,8 @@ class Series:
         if self.kind is Kind.GAUGE:
             self.value = reading.value
             return None
-        is_new = reading.value < last.value or reading.start_ns > last.time_ns  # its process began anew
+        is_less = reading.value < last.value or any(map(lt, reading.buckets, last.buckets))
+        is_new = is_less or reading.start_ns > last.time_ns  # its process began anew
         if reading.value == last.value and not is_new:
             return None
         if is_new and reading.time_ns <= last.time_ns:

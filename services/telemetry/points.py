@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from enum import Enum
+from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
 
@@ -117,7 +118,8 @@ def _is_whole(point: HistogramDataPoint) -> bool:
     bounds, buckets = point.explicit_bounds, point.bucket_counts
     return (
         len(buckets) == len(bounds) + 1 <= MOST_BUCKETS
-        and list(bounds) == sorted(bounds)
+        and all(map(isfinite, bounds))
+        and all(lower < upper for lower, upper in pairwise(bounds))
         and sum(buckets) == point.count < MOST_VALUES
     )
 

@@ -89,6 +89,12 @@ def test_one_that_says_that_it_began_anew_counts_from_zero_though_it_grew(told: 
     assert told.values == [6]
 
 
+def test_a_histogram_of_which_a_bucket_shrank_began_anew(told: Told) -> None:
+    told.take(100, took(100, 0, 0, 10))
+    told.take(102, took(102, 11, 0, 0))
+    assert told.growths == [Growth(11, (11, 0, 0))]
+
+
 def test_what_comes_late_does_not_count_as_a_beginning(told: Told) -> None:
     for time_s, total in (100, 5), (104, 9), (102, 7), (106, 10):
         told.take(106, calls(total, time_s))
@@ -154,6 +160,6 @@ def test_a_quantile_lies_where_values_spread_evenly_over_their_bucket(
 
 
 def test_a_fault_is_the_servers_a_refusal_is_not() -> None:
-    statuses = ("OK", "UNAVAILABLE", "NOT_FOUND", "CANCELLED", "200", "302", "404", "503")
+    statuses = ("OK", "UNAVAILABLE", "NOT_FOUND", "CANCELLED", "200", "302", "404", "503", "²", "9" * 300)
     assert [status for status in statuses if is_fault(status)] == ["UNAVAILABLE", "503"]
-    assert [status for status in statuses if is_refusal(status)] == ["NOT_FOUND", "CANCELLED", "404"]
+    assert [status for status in statuses if is_refusal(status)] == ["NOT_FOUND", "CANCELLED", "404", "²", "9" * 300]
