@@ -8,7 +8,7 @@ from mercato.telemetry.v1 import telemetry_pb2 as pb
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from services.telemetry.otlp import LARGEST_VALUE, Sender, cut, cut_text, is_time, text_of, texts
+from services.telemetry.otlp import LARGEST_VALUE, Sender, cut, cut_text, is_time, more, text_of, texts
 
 _SEVERITIES = (
     (17, pb.SEVERITY_ERROR),
@@ -84,10 +84,11 @@ def _row(record: LogRecord, sender: Sender, time_ns: int) -> LogRow:
 
 
 def _cut(record: LogRecord) -> int:
+    record.DiscardUnknownFields()
     count = cut(record.attributes)
     if record.body.ByteSize() > LARGEST_VALUE:
         record.body.string_value = cut_text(text_of(record.body))
         count += 1
-    record.dropped_attributes_count += count
+    record.dropped_attributes_count = more(record.dropped_attributes_count, count)
     record.severity_text, record.event_name = cut_text(record.severity_text), cut_text(record.event_name)
     return count

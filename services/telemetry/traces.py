@@ -41,6 +41,7 @@ ON CONFLICT (trace_id) DO UPDATE SET
 RETURNING trace_id, span_count
 """
 
+_TOLD = "trace_id, keep, root, service, start_ns, end_ns, span_count, error_count, services, subjects"
 _AGED = "SELECT trace_id FROM traces WHERE update_time < $1"
 _TOO_MANY = """
 SELECT trace_id FROM (SELECT trace_id, sum(span_count) OVER (ORDER BY update_time DESC, trace_id) AS total FROM traces)
@@ -95,7 +96,7 @@ class Traces:
         filters.add("end_ns - start_ns >= {}", min(request.min_duration.ToNanoseconds(), LATEST_NS))
         filters.add("keep = {}", Trace.Keep.Name(request.keep).removeprefix("KEEP_").lower() if request.keep else "")
         rows = await self._database.rows(
-            f"SELECT * FROM traces WHERE {filters} ORDER BY start_ns DESC, trace_id DESC LIMIT {limit}",  # noqa: S608
+            f"SELECT {_TOLD} FROM traces WHERE {filters} ORDER BY start_ns DESC, trace_id DESC LIMIT {limit}",  # noqa: S608
             *filters.arguments,
         )
         return Page.of([_trace(row) for row in rows], request.page_size, _token)

@@ -78,6 +78,39 @@ async def test_what_is_too_large_is_cut_and_counted(telemetry: Telemetry) -> Non
     assert (await telemetry.signal("spans")).dropped["attributes"] == 100 - 64 + 1 + 40 - 32
 
 
+async def test_what_says_that_it_lost_as_much_as_can_be_said_is_cut_too(telemetry: Telemetry) -> None:
+    trace_id, most = new_trace_id(), 2**32 - 1
+    of = {f"a{number:03}": "x" * 90 for number in range(100)}
+    lost = span(trace_id, of=of, dropped_attributes_count=most, dropped_events_count=most, dropped_links_count=most)
+    for _ in range(40):
+        lost.events.add(), lost.links.add()
+    await telemetry.send("orders", lost, span(trace_id))
+    assert len((await telemetry.trace(trace_id, 2)).spans) == 2
+    assert not (await telemetry.logs(logs_of("orders", record("a", of, dropped_attributes_count=most)))).HasField(
+        "partial_success"
+    )
+
+
+async def test_what_is_large_in_many_small_parts_is_cut_as_a_whole(telemetry: Telemetry) -> None:
+    trace_id = new_trace_id()
+    large = span(trace_id)
+    for number in range(60):
+        large.attributes.add(key=f"a{number:02}").value.bytes_value = b"\xff" * 3900
+        large.events.add(name="e" * 3000).attributes.extend(large.attributes[:1])
+        large.links.add(trace_id=trace_id, span_id=large.span_id, trace_state="s" * 3000)
+    large.MergeFromString(b"\xfa\x7f\xff\xff\x03" + b"?" * 0xFFFF)  # a field that nobody knows
+    records = [record("m", {f"a{number:02}": "\x01" * 3900 for number in range(60)}, trace_id=trace_id)]
+    await telemetry.send("orders", large)
+    await telemetry.logs(logs_of("orders", *records))
+    [told] = (await telemetry.trace(trace_id)).spans
+    assert "a00" in told.attributes
+    assert told.ByteSize() < 100_000
+    assert told.events
+    assert told.links
+    [line] = await telemetry.logged(name_of(trace_id))
+    assert line.ByteSize() < 100_000
+
+
 async def test_a_batch_may_be_four_megabytes_and_not_more(telemetry: Telemetry) -> None:
     trace_id = new_trace_id()
     large = [span(trace_id, of={"a": "x" * 3800}) for _ in range(1000)]
@@ -170,21 +203,25 @@ async def test_what_is_no_metric_of_ours_is_named_and_counted(telemetry: Telemet
         {"count": 2, "bucket_counts": [1, 0], "explicit_bounds": [1.0]},
         {"count": 3, "bucket_counts": [1, 1, 1], "explicit_bounds": [2.0, 1.0]},
         {"count": 2**63, "bucket_counts": [2**63, 0], "explicit_bounds": [1.0]},
+        {"count": 3, "bucket_counts": [1, 1, 1], "explicit_bounds": [1.0, 1.0]},
+        {"count": 2, "bucket_counts": [1, 1], "explicit_bounds": [math.inf]},
+        {"count": 2, "bucket_counts": [1, 1], "explicit_bounds": [-math.inf]},
+        {"count": 2, "bucket_counts": [1, 1], "explicit_bounds": [math.nan]},
     ):
         odd.data_points.add(**point)
     for endless in (math.inf, math.nan):
         of_scope.metrics.add(name="e").gauge.data_points.add(as_double=endless)
     answer = await telemetry.metrics(request)
-    assert answer.partial_success.rejected_data_points == 10
+    assert answer.partial_success.rejected_data_points == 14
     for named in (
         "1 of type exponential_histogram",
         "1 of type summary",
         "1 not cumulative",
-        "4 histograms whose",
+        "8 histograms whose",
         "2 not finite",
     ):
         assert named in answer.partial_success.error_message
-    assert (await telemetry.signal("points")).dropped == {"invalid": 10}
+    assert (await telemetry.signal("points")).dropped == {"invalid": 14}
 
 
 @pytest.mark.parametrize(
