@@ -43,12 +43,15 @@ async def compose(app: App) -> None:
     housekeeping = Housekeeping(traces, logbook, history, objectives, options, clock)
     await housekeeping.count()
 
-    app.background(Writer(spans, traces.write, clock).run)
-    app.background(Writer(logs, logbook.write, clock).run)
-    app.background(Writer(points, history.write, clock).run)
+    for writer in (
+        Writer(spans, traces.write, clock), Writer(logs, logbook.write, clock), Writer(points, history.write, clock)
+    ):  # fmt: skip
+        app.background(writer.run)
+        app.at_end(writer.finish)
     app.background(partial(every, DECIDE_EVERY_S, traces.decide, clock))
     app.background(partial(every, RECORD_S, Recorder(live, points, clock).record, clock))
     app.background(partial(every, WRITE_EVERY_S, objectives.write, clock))
+    app.at_end(objectives.write)
     app.background(partial(every, EXPIRE_EVERY_S, housekeeping.expire, clock))
 
     collectors = {

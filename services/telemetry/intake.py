@@ -81,6 +81,9 @@ class Queue(Generic[Row]):
         self.signal.drop("full", dropped)
         return dropped
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     async def filled(self) -> None:
         """Wait until something is in it."""
         self._filled.clear()
@@ -109,15 +112,18 @@ class Writer(Generic[Row]):
         self._clock = clock
 
     async def run(self) -> None:
-        """Write until cancelled, and then what is left."""
-        try:
-            while True:
-                await self._queue.filled()
-                await self._clock.sleep(GATHER_S)
-                await self.write()
-        except asyncio.CancelledError:
+        """Write until cancelled."""
+        while True:
+            await self._queue.filled()
+            await self._clock.sleep(GATHER_S)
             await self.write()
-            raise
+
+    async def finish(self) -> None:
+        """Write what is left, and count what cannot be."""
+        try:
+            await self.write()
+        finally:
+            self._queue.signal.drop("ended", len(self._queue))
 
     async def write(self) -> None:
         """Write all that is queued; DatabaseUnavailable."""

@@ -18,6 +18,7 @@ from google.rpc.status_pb2 import Status
 from chassis.errors import InvalidArgument, MercatoError, ResourceExhausted
 from chassis.limits import Limit
 from chassis.settings import Settings
+from chassis.tasks import CANCEL_AGAIN_S
 from services.telemetry.receiver import MAX_BATCH_BYTES
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -43,10 +44,10 @@ class WebReceiver:
         self._limit = Limit(MOST_REQUESTS, "otlp")
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled. Whom it serves then gets no answer, or has one before the last of it is written."""
         application = web.Application(client_max_size=MAX_BATCH_BYTES)
         application.add_routes([web.post(path, self._answer) for path in self._exports])
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=self._settings.grace_s)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=CANCEL_AGAIN_S / 2)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._settings.host, self._settings.http_port).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from chassis import tasks
 from chassis.clock import SystemClock
 from chassis.settings import InvalidSetting
 from services.telemetry.intake import Queue, Signal, Writer
@@ -19,9 +21,11 @@ from services.telemetry.options import Options
 from tests.chassis.engines import postgres_engine
 from tests.stage import Stage, eventually
 from tests.telemetry.support import (
+    CALLS,
     CUMULATIVE,
     MS,
     Telemetry,
+    histogram,
     logs_of,
     metrics_of,
     name_of,
@@ -30,6 +34,8 @@ from tests.telemetry.support import (
     span,
     spans_of,
 )
+
+GET = "mercato.shipping.v1.ShippingService/GetShipment"
 
 
 @pytest.fixture(scope="module", name="telemetry")
@@ -185,6 +191,43 @@ async def test_while_the_database_is_away_nothing_is_lost_within_the_bound(stage
         await telemetry.stored("logs", 1)
         await telemetry.stored("spans", 20_001)
         assert (await telemetry.signal("spans")).dropped == {"full": 3}
+
+
+async def test_what_was_taken_is_stored_at_the_end_however_long_that_takes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+    telemetry = await Telemetry.open(stage, grace_s=10.0)
+    database = await asyncpg.connect(telemetry.app.settings.database_url)
+    holding = database.transaction()
+    await holding.start()
+    await database.execute("LOCK spans, calls_by_minute")
+    for calls in (1, 3):
+        told = histogram(CALLS, {0.1: calls}, rpc__method=GET, rpc__response__status_code="OK")
+        await telemetry.metrics(metrics_of("orders/1", told))
+        telemetry.clock.advance(2)
+    await telemetry.send("orders", *(span(new_trace_id()) for _ in range(3000)))
+    await telemetry.app.drain()
+    resting = asyncio.create_task(telemetry.app.rest())
+    await asyncio.wait([resting], timeout=0.2)
+    await holding.commit()
+    await resting
+    assert await database.fetchval("SELECT count(*) FROM spans") == 3000
+    assert await database.fetchval("SELECT sum(calls) FROM calls_by_minute") == 2
+    await database.close()
+
+
+async def test_what_is_left_at_the_end_is_counted() -> None:
+    queue: Queue[int] = Queue(Signal("spans"), lambda row: row)
+
+    async def hang(rows: list[int]) -> int:
+        return await asyncio.get_running_loop().create_future() or len(rows)
+
+    queue.put([1, 2])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await Writer(queue, hang, SystemClock()).finish()
+    assert queue.signal.dropped == {"ended": 2}
 
 
 async def test_what_is_no_metric_of_ours_is_named_and_counted(telemetry: Telemetry) -> None:
