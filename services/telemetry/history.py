@@ -18,6 +18,7 @@ from services.telemetry.intake import Queue, Signal
 from services.telemetry.live import Instance, Live, Series
 from services.telemetry.points import Kind
 from services.telemetry.rates import by_bound, quantile
+from services.telemetry.tables import Table
 
 RECORD_S = 15.0
 """How often it is looked at what changed."""
@@ -56,12 +57,11 @@ class Recorder:
         self._queue.put([row for instance in self._live.heard(now_s) for row in _changes(instance)])
 
 
-class History:
+class History(Table):
     """Points by their metric."""
 
     def __init__(self, database: Database, signal: Signal, clock: Clock) -> None:
-        self._database = database
-        self._signal = signal
+        super().__init__(database, signal, "points")
         self._clock = clock
 
     async def write(self, rows: list[PointRow]) -> int:
@@ -95,19 +95,10 @@ class History:
         ]
         return Page.of(found, MOST_SERIES, lambda _: "").items  # those that fit into an answer
 
-    async def count(self) -> None:
-        """Count what is stored."""
-        self._signal.stored = await self._database.value("SELECT count(*) FROM points")
-
     async def expire(self, before: datetime, most: int) -> None:
         """Delete what is older, and the oldest of what is more."""
-        self._signal.forget("age", await self._delete("time < $1", before))
-        self._signal.forget("size", await self._delete(_BEYOND, most))
-
-    async def _delete(self, condition: str, argument: object) -> int:
-        async with self._database.connection() as connection:
-            done = await connection.execute(f"DELETE FROM points WHERE {condition}", argument)  # noqa: S608
-        return int(done.removeprefix("DELETE "))
+        await self._forget("age", "time < $1", before)
+        await self._forget("size", _BEYOND, most)
 
 
 def drawn(points: Sequence[tuple[datetime, float, float]], begin: datetime, step: timedelta) -> Iterator[pb.Point]:

@@ -18,6 +18,7 @@ from services.telemetry.domain import DECIDE_S, keep
 from services.telemetry.filters import LATEST_NS, Filters
 from services.telemetry.intake import Signal
 from services.telemetry.spans import SpanRow, render
+from services.telemetry.tables import Table
 
 MOST_SPANS = 10_000
 """In one trace; what comes beyond is dropped."""
@@ -49,12 +50,11 @@ WHERE total > $1
 """
 
 
-class Traces:
+class Traces(Table):
     """Spans by their trace."""
 
     def __init__(self, database: Database, signal: Signal, clock: Clock, keep_ratio: float = 1.0) -> None:
-        self._database = database
-        self._signal = signal
+        super().__init__(database, signal, "spans")
         self._clock = clock
         self._keep_ratio = keep_ratio
         self._overgrown: set[str] = set()
@@ -116,10 +116,6 @@ class Traces:
             for reason, ids in decided.items():
                 await connection.execute("UPDATE traces SET keep = $1 WHERE trace_id = ANY($2::text[])", reason, ids)
         self._signal.forget("rate", dropped)
-
-    async def count(self) -> None:
-        """Count what is stored."""
-        self._signal.stored = await self._database.value("SELECT count(*) FROM spans")
 
     async def expire(self, before: datetime, most: int) -> None:
         """Delete traces that are older, and of what is more than so many spans those of the oldest."""
