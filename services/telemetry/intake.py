@@ -103,7 +103,7 @@ class Queue(Generic[Row]):
 class Writer(Generic[Row]):
     """Writes what is queued, many at once. What could not be written because the database is away stays queued.
 
-    `write` stores rows and returns how many; the rest it had no room for.
+    `write` stores rows and returns how many; what it does not take it counts itself.
     """
 
     def __init__(self, queue: Queue[Row], write: Callable[[list[Row]], Awaitable[int]], clock: Clock) -> None:
@@ -127,14 +127,15 @@ class Writer(Generic[Row]):
 
     async def write(self) -> None:
         """Write all that is queued; DatabaseUnavailable."""
-        signal = self._queue.signal
-        while rows := self._queue.first(BATCH):
+        signal, most = self._queue.signal, BATCH
+        while rows := self._queue.first(most):
             try:
-                stored = await self._write(rows)
-            except asyncpg.PostgresError:  # again and again: it would keep all others from being written
-                _log.exception("could not be stored", extra={"signal": signal.name, "count": len(rows)})
-                signal.drop("invalid", len(rows))
-            else:
-                signal.store(stored)
-                signal.drop("full", len(rows) - stored)
+                signal.store(await self._write(rows))
+            except asyncpg.PostgresError:  # again and again: one of them would keep all others from being written
+                if len(rows) > 1:
+                    most = len(rows) // 2
+                    continue
+                _log.exception("could not be stored", extra={"signal": signal.name})
+                signal.drop("invalid", 1)
             self._queue.remove(len(rows))
+            most = min(most * 2, BATCH)

@@ -22,13 +22,19 @@ from services.telemetry.tables import Table
 
 MOST_SPANS = 10_000
 """In one trace; what comes beyond is dropped."""
+_ADD = """
+INSERT INTO spans
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::bigint[], $9::bigint[], $10::boolean[], $11::text[], $12::text[], $13::bytea[])
+ON CONFLICT DO NOTHING RETURNING trace_id
+"""
 _SUM_UP = """
 INSERT INTO traces
 SELECT trace_id, 'undecided', $2,
        (array_agg(name ORDER BY parent_id <> '', start_ns))[1],
        (array_agg(service ORDER BY parent_id <> '', start_ns))[1],
        min(start_ns), max(end_ns),
-       count(DISTINCT span_id), count(DISTINCT span_id) FILTER (WHERE failed),
+       count(*), count(*) FILTER (WHERE failed),
        (ARRAY(SELECT service FROM spans AS one WHERE one.trace_id = spans.trace_id
               GROUP BY service ORDER BY min(start_ns)))[1:50],
        coalesce((array_agg(DISTINCT subject) FILTER (WHERE subject <> ''))[1:50], '{}'),
@@ -63,13 +69,16 @@ class Traces(Table):
         """Who changes many traces at once would wait for others, and they for it."""
 
     async def write(self, rows: list[SpanRow]) -> int:
-        """Store spans, and what their traces say with them; return how many were stored."""
+        """Store spans, and what their traces say with them; return how many were new, and had room in their trace."""
         wanted = [row for row in rows if row.trace_id not in self._overgrown]
+        self._signal.drop("full", len(rows) - len(wanted))
+        if not wanted:
+            return 0
         async with self._changing, self._database.transaction() as connection:
-            await connection.copy_records_to_table("spans", records=wanted, columns=SpanRow._fields)
-            traces = await connection.fetch(_SUM_UP, list({row.trace_id for row in wanted}), self._clock.now())
+            added = [row["trace_id"] for row in await connection.fetch(_ADD, *zip(*wanted, strict=True))]
+            traces = await connection.fetch(_SUM_UP, list(set(added)), self._clock.now())
         self._overgrown.update(row["trace_id"] for row in traces if row["span_count"] >= MOST_SPANS)
-        return len(wanted)
+        return len(added)
 
     async def get(self, name: str) -> Trace:
         """Return a trace with its spans, of very many the first; NotFound."""
@@ -78,10 +87,8 @@ class Traces(Table):
         if row is None:
             raise NotFound(name=name)
         spans = await self._database.rows(
-            "SELECT DISTINCT ON (start_ns, span_id) * FROM spans WHERE trace_id = $1"
-            " ORDER BY start_ns, span_id LIMIT $2",
-            trace_id, LARGEST_PAGE_SIZE,
-        )  # fmt: skip
+            "SELECT * FROM spans WHERE trace_id = $1 ORDER BY start_ns, span_id LIMIT $2", trace_id, LARGEST_PAGE_SIZE
+        )
         trace = _trace(row)
         trace.spans.extend(Page.of([render(each) for each in spans], LARGEST_PAGE_SIZE, lambda span: span.id).items)
         return trace
