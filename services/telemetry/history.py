@@ -116,7 +116,9 @@ def _changes(instance: Instance) -> Iterator[PointRow]:
     """Yield the points of an instance that are to be stored."""
     since_s, now_s = instance.recorded_s, instance.heard_s
     instance.recorded_s = now_s
-    for series in instance.series.values() if now_s > since_s else ():
+    for series in instance.series.values():
+        if series.heard_s <= since_s:
+            continue
         value, p99_s = _value(series, since_s, now_s - since_s)
         if series.recorded is None or series.recorded[1] != value or now_s - series.recorded[0] >= REPEAT_S:
             series.recorded = now_s, value
