@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import accumulate, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from chassis.errors import InvalidArgument
 
 LARGEST_VALUE = 4000
 """Bytes of a value; a longer one is cut."""
 LARGEST_TOGETHER = 20_000
 """Bytes of all attributes of something, of all events or all links of a span; what comes after is left out."""
 MOST_ATTRIBUTES = 64
+MOST_PARTS = 100_000
+"""Resources, scopes and what is said of them, in one batch."""
 LONGEST_NAME = 300
 """Characters of names."""
 LARGEST_COUNT = 2**32 - 1
 """Of what is left out, as OTLP has it."""
 AHEAD_NS = timedelta(hours=1) // timedelta(microseconds=1) * 1000
 """How far in the future a time may be: clocks differ, but a time that never comes would never be forgotten."""
+
+Item = TypeVar("Item")
+
+
+class TooManyParts(InvalidArgument):
+    """A batch may have {most} parts at most."""
+
+
+class Parts:
+    """Counts the parts of a batch: very many very small ones would take time and memory as no others of its size."""
+
+    def __init__(self) -> None:
+        self._left = MOST_PARTS
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return what it has several of; TooManyParts."""
+        self._left -= len(items)
+        if self._left < 0:
+            raise TooManyParts(most=MOST_PARTS)
+        return items
 
 
 class Sender(NamedTuple):

@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from chassis.telemetry.spans import KEEP, SUBJECT
 from services.telemetry.domain import REASONS
-from services.telemetry.otlp import LARGEST_VALUE, Sender, cut, cut_off, cut_text, is_time, more, stored, texts
+from services.telemetry.otlp import LARGEST_VALUE, Parts, Sender, cut, cut_off, cut_text, is_time, more, stored, texts
 
 MOST_EVENTS = 32
 """And as many links."""
@@ -45,12 +45,12 @@ class Reading(NamedTuple):
 
 
 def read(batch: ExportTraceServiceRequest, now_ns: int) -> Reading:
-    """Read a batch; spans that are too large are cut in place."""
-    rows, invalid, shortened = [], 0, 0
-    for of_resource in batch.resource_spans:
+    """Read a batch; spans that are too large are cut in place. TooManyParts."""
+    rows, invalid, shortened, parts = [], 0, 0, Parts()
+    for of_resource in parts.of(batch.resource_spans):
         sender = Sender.of(of_resource.resource)
-        for of_scope in of_resource.scope_spans:
-            for span in of_scope.spans:
+        for of_scope in parts.of(of_resource.scope_spans):
+            for span in parts.of(of_scope.spans):
                 if not _is_valid(span, now_ns):
                     invalid += 1
                     continue

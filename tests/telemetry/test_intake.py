@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
 import pytest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from chassis import tasks
 from chassis.clock import SystemClock
 from chassis.settings import InvalidSetting
+from services.telemetry import spans
 from services.telemetry.intake import Queue, Signal, Writer
 from services.telemetry.options import Options
 from tests.chassis.engines import postgres_engine
@@ -125,6 +130,37 @@ async def test_a_batch_may_be_four_megabytes_and_not_more(telemetry: Telemetry) 
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await telemetry.send("orders", *large, *large)
     assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_others_are_served_while_a_large_batch_is_read(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, read, trace_id = threading.Event(), spans.read, new_trace_id()
+
+    def reading(batch: ExportTraceServiceRequest, now_ns: int) -> spans.Reading:
+        assert served.wait(5)
+        return read(batch, now_ns)
+
+    async def serve_another() -> None:
+        await telemetry.signal("spans")
+        served.set()
+
+    monkeypatch.setattr(spans, "read", reading)
+    large = (span(trace_id, of={"a": "x" * 3000}) for _ in range(100))
+    await asyncio.gather(telemetry.send("orders", *large), serve_another())
+    await telemetry.trace(trace_id, 100)
+
+
+async def test_a_batch_of_very_many_parts_is_refused(telemetry: Telemetry) -> None:
+    batches: Any = (
+        (telemetry.spans, ExportTraceServiceRequest(resource_spans=[ResourceSpans()] * 100_001)),
+        (telemetry.logs, logs_of("orders", *([LogRecord()] * 100_001))),
+        (telemetry.metrics, metrics_of("orders/1", *([Metric()] * 100_001))),
+    )
+    for export, batch in batches:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await export(batch)
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_trace_that_grows_for_ever_is_cut_off(telemetry: Telemetry) -> None:
