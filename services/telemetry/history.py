@@ -24,6 +24,8 @@ RECORD_S = 15.0
 """How often it is looked at what changed."""
 REPEAT_S = 300.0
 """How often a metric that does not change is recorded all the same."""
+SILENT = timedelta(seconds=1.5 * REPEAT_S)
+"""Where nothing was recorded for so long, nothing was heard."""
 SINCE = timedelta(minutes=15)
 MOST_POINTS = 120
 """Of a series: where there are more, they are summed up."""
@@ -102,13 +104,13 @@ class History(Table):
 
 
 def drawn(points: Sequence[tuple[datetime, float, float]], begin: datetime, step: timedelta) -> Iterator[pb.Point]:
-    """Yield the points of a series from `begin` on; where none was stored, it was as it was before."""
+    """Yield the points of a series from `begin` on; where none was stored for a while, it was as it was before."""
     for (time, value, p99_s), (following, *_) in pairwise((*points, (_NEVER, 0.0, 0.0))):
         if following <= begin:
             continue
         time = max(time, begin)
         yield pb.Point(time=timestamp(time), value=value, p99_s=p99_s)
-        if following is not _NEVER and following - time > step * 1.5:
+        if step * 1.5 < following - time < SILENT + step:
             yield pb.Point(time=timestamp(following - step), value=value, p99_s=p99_s)
 
 
