@@ -39,7 +39,7 @@ async def compose(app: App) -> None:
     logbook = Logbook(database, signals[1])
     history = History(database, signals[2], clock)
     objectives = Objectives(database, signals[2], objectives_by_method(), clock)
-    live = Live(clock.now().timestamp(), objectives.count)
+    live = Live(await objectives.load(), objectives)
     housekeeping = Housekeeping(traces, logbook, history, objectives, options, clock)
     await housekeeping.count()
 

@@ -6,9 +6,9 @@ Counters begin anew when a process does. Here each goes on where it was: what is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from operator import add, lt, sub
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from services.telemetry.otlp import Sender
 from services.telemetry.points import Attributes, Kind, Reading
@@ -25,8 +25,6 @@ MOST_OF_INSTANCE = 5000
 """Series of one instance: it cannot take the room of all."""
 MOST_PROCESSES = 16
 """That tell of one series at a time, by what seems to be one instance."""
-TOGETHER_S = 10.0
-"""An instance that began so long before us at most began with us: nobody counted before."""
 NEW_S = 1.0
 """An instance may send its first readings in parts, which are this far apart at most."""
 
@@ -97,8 +95,8 @@ class Series:
         self.heard_s = 0.0
         self.recorded: tuple[float, float] | None = None
         """When and as what it was stored last."""
-        self._nothing = Growth(0, (0,) * len(reading.buckets))
-        self._past = Past(time_s, self._nothing)
+        self.nothing = Growth(0, (0,) * len(reading.buckets))
+        self._past = Past(time_s, self.nothing)
         self._last: dict[int, Reading] = {}
         """Of each process by when it began: those that do not say which instance they are tell of the same series."""
         self._since_ns = reading.time_ns
@@ -119,7 +117,7 @@ class Series:
             return None
         if is_less and reading.time_ns <= last.time_ns:
             return None  # it was sent before the last one, and came after it
-        before = self._nothing if is_less else Growth(last.value, last.buckets)  # its process began anew
+        before = self.nothing if is_less else Growth(last.value, last.buckets)  # its process began anew
         growth = Growth(reading.value, reading.buckets).less(before)
         self._last[reading.start_ns] = reading
         self._past.add(now_s, self._past.last[1].plus(growth))
@@ -134,7 +132,7 @@ class Series:
         if len(self._last) >= MOST_PROCESSES:
             del self._last[min(self._last.values(), key=lambda last: last.time_ns).start_ns]
             self._since_ns = reading.time_ns
-        zero = reading._replace(value=0, buckets=self._nothing.buckets)
+        zero = reading._replace(value=0, buckets=self.nothing.buckets)
         self._last[reading.start_ns] = zero if from_zero else reading
 
 
@@ -146,7 +144,7 @@ class Instance:
         self.series: dict[tuple[str, Kind, Attributes, tuple[float, ...]], Series] = {}
         self.recorded_s = began_s
         """When it was heard of last when it was recorded last."""
-        self.told_all = sender.instance != sender.service
+        self.told_all = sender.is_one
         """Whether what it did not tell of before was zero: it says that it is one process, and nothing is forgotten."""
         self._heard: Past[None] = Past(began_s, None)
 
@@ -181,13 +179,22 @@ class Instance:
         return forgotten
 
 
-class Live:
-    """The instances that were heard of. `counted` is told of all that grows."""
+class Ledger(Protocol):
+    """Is told of all that grows, and of what is new; remembers for longer how far it was counted."""
 
-    def __init__(self, started_s: float, counted: Callable[[Series, Growth, float], None]) -> None:
-        self._since_s = started_s - TOGETHER_S
-        """What began later is here as long as it was heard of."""
-        self._counted = counted
+    def count(self, sender: Sender, reading: Reading, growth: Growth, now_s: float) -> None:
+        """Count by how much a series grew to what is read now."""
+
+    def counted(self, sender: Sender, reading: Reading) -> Reading | None:
+        """Return how far a series was counted before; None where that is not known."""
+
+
+class Live:
+    """The instances that were heard of. Of processes that began before `since_s` not all was counted from zero."""
+
+    def __init__(self, since_s: float, ledger: Ledger) -> None:
+        self._since_s = since_s
+        self._ledger = ledger
         self._instances: dict[tuple[str, str], Instance] = {}
         self._series = 0
 
@@ -203,15 +210,16 @@ class Live:
         instance.sender = sender
         for reading in readings:
             key = reading.metric, reading.kind, reading.attributes, reading.bounds
-            series = instance.series.get(key)
+            series, growth = instance.series.get(key), None
             if series is None:
                 if self._series >= MOST_SERIES or len(instance.series) >= MOST_OF_INSTANCE:
                     rejected += 1
                     continue
                 series = instance.series[key] = self._begin(instance, reading, now_s, is_new=is_new)
                 self._series += 1
-            if growth := series.take(reading, now_s):
-                self._counted(series, growth, now_s)
+                growth = series.nothing
+            if growth := series.take(reading, now_s) or growth:
+                self._ledger.count(sender, reading, growth, now_s)
         instance.hear(now_s)
         return rejected
 
@@ -230,7 +238,9 @@ class Live:
                 del self._instances[key]
 
     def _begin(self, instance: Instance, reading: Reading, now_s: float, *, is_new: bool) -> Series:
-        """Begin a series where it was zero for sure: its instance told of all before, or it began after we did."""
+        """Begin a series where it was counted last, or zero for sure: its instance told of all before, or is young."""
+        if counted := self._ledger.counted(instance.sender, reading):
+            return Series(counted, now_s, from_zero=False)
         if instance.told_all and not is_new:
             return Series(reading, instance.heard_s, from_zero=True)
         start_s = min(reading.start_ns / 1e9, now_s)

@@ -55,6 +55,11 @@ class Sender(NamedTuple):
     instance: str
     version: str
 
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one process at a time for sure."""
+        return self.instance != self.service
+
     @classmethod
     def of(cls, resource: Resource) -> Sender:
         """Read it from a resource; an instance that does not say which it is goes by its service's name."""

@@ -25,11 +25,18 @@ def took(time_s: float, *buckets: int, bounds: tuple[float, ...] = (0.1, 0.5)) -
 
 
 class Told:
-    """What it was told of that grew."""
+    """What it was told of that grew. Nothing was counted before."""
 
     def __init__(self) -> None:
         self.growths: list[Growth] = []
-        self.live = Live(50.0, lambda series, growth, now_s: self.growths.append(growth))
+        self.live = Live(40.0, self)
+
+    def count(self, sender: Sender, reading: Reading, growth: Growth, now_s: float) -> None:
+        if growth.value:
+            self.growths.append(growth)
+
+    def counted(self, sender: Sender, reading: Reading) -> Reading | None:
+        return None
 
     def take(self, now_s: float, *readings: Reading) -> int:
         return self.live.take(ORDERS, list(readings), now_s)

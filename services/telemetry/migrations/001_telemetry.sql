@@ -71,3 +71,12 @@ CREATE TABLE calls_by_minute (
     slow   bigint      NOT NULL, -- slower than the method's objective
     PRIMARY KEY (minute, method)
 );
+
+-- How far the calls of each process were counted: telemetry that starts again goes on from there.
+CREATE TABLE calls_counted (
+    process text        NOT NULL, -- its service, instance and beginning, as JSON
+    series  text        NOT NULL, -- attributes and bounds, as JSON
+    time    timestamptz NOT NULL, -- when they were counted last
+    buckets bigint[]    NOT NULL, -- how many there were until then, by how long they took
+    PRIMARY KEY (process, series)
+);
