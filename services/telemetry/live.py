@@ -87,7 +87,7 @@ class Series:
     It is counted from a moment on: from zero, where its process is known to have begun then, or else from what is read.
     """
 
-    def __init__(self, reading: Reading, time_s: float, *, from_zero: bool) -> None:
+    def __init__(self, sender: Sender, reading: Reading, time_s: float, *, from_zero: bool) -> None:
         self.metric, self.kind, self.attributes = reading.metric, reading.kind, reading.attributes
         self.bounds = reading.bounds
         self.value = reading.value
@@ -98,7 +98,8 @@ class Series:
         self.nothing = Growth(0, (0,) * len(reading.buckets))
         self._past = Past(time_s, self.nothing)
         self._last: dict[int, Reading] = {}
-        """Of each process by when it began: those that do not say which instance they are tell of the same series."""
+        """Of each process by when it began, where several may tell of it: they do not say which instance they are."""
+        self._is_one = sender.is_one
         self._since_ns = reading.time_ns
         """What began later begins from zero for sure."""
         self._begin(reading, from_zero=from_zero)
@@ -109,17 +110,18 @@ class Series:
         if self.kind is Kind.GAUGE:
             self.value = reading.value
             return None
-        if reading.start_ns not in self._last:
+        if self._process(reading) not in self._last:
             self._begin(reading, from_zero=reading.start_ns > self._since_ns)
-        last = self._last[reading.start_ns]
+        last = self._last[self._process(reading)]
         is_less = reading.value < last.value or any(map(lt, reading.buckets, last.buckets))
-        if reading.value == last.value and not is_less:
+        is_new = is_less or reading.start_ns > last.time_ns  # its process began anew
+        if reading.value == last.value and not is_new:
             return None
-        if is_less and reading.time_ns <= last.time_ns:
+        if is_new and reading.time_ns <= last.time_ns:
             return None  # it was sent before the last one, and came after it
-        before = self.nothing if is_less else Growth(last.value, last.buckets)  # its process began anew
+        before = self.nothing if is_new else Growth(last.value, last.buckets)
         growth = Growth(reading.value, reading.buckets).less(before)
-        self._last[reading.start_ns] = reading
+        self._last[self._process(reading)] = reading
         self._past.add(now_s, self._past.last[1].plus(growth))
         return growth
 
@@ -130,10 +132,13 @@ class Series:
     def _begin(self, reading: Reading, *, from_zero: bool) -> None:
         """Begin to count what a process tells of it."""
         if len(self._last) >= MOST_PROCESSES:
-            del self._last[min(self._last.values(), key=lambda last: last.time_ns).start_ns]
+            del self._last[min(self._last, key=lambda process: self._last[process].time_ns)]
             self._since_ns = reading.time_ns
         zero = reading._replace(value=0, buckets=self.nothing.buckets)
-        self._last[reading.start_ns] = zero if from_zero else reading
+        self._last[self._process(reading)] = zero if from_zero else reading
+
+    def _process(self, reading: Reading) -> int:
+        return 0 if self._is_one else reading.start_ns
 
 
 class Instance:
@@ -240,12 +245,12 @@ class Live:
     def _begin(self, instance: Instance, reading: Reading, now_s: float, *, is_new: bool) -> Series:
         """Begin a series where it was counted last, or zero for sure: its instance told of all before, or is young."""
         if counted := self._ledger.counted(instance.sender, reading):
-            return Series(counted, now_s, from_zero=False)
+            return Series(instance.sender, counted, now_s, from_zero=False)
         if instance.told_all and not is_new:
-            return Series(reading, instance.heard_s, from_zero=True)
+            return Series(instance.sender, reading, instance.heard_s, from_zero=True)
         start_s = min(reading.start_ns / 1e9, now_s)
         if start_s <= self._since_s:
-            return Series(reading, now_s, from_zero=False)
+            return Series(instance.sender, reading, now_s, from_zero=False)
         if is_new:
             instance.began(start_s)
-        return Series(reading, start_s, from_zero=True)
+        return Series(instance.sender, reading, start_s, from_zero=True)

@@ -103,6 +103,12 @@ def test_a_histogram_of_which_a_bucket_shrank_began_anew(told: Told) -> None:
     assert told.growths == [Growth(11, (11, 0, 0))]
 
 
+def test_one_that_says_anew_with_each_reading_when_it_began_is_the_same(told: Told) -> None:
+    for now_s, total in (100, 5), (102, 7), (104, 8):
+        told.take(now_s, calls(total, now_s, start_s=now_s - 2))
+    assert told.values == [5, 2, 1]
+
+
 def test_what_comes_late_does_not_count_as_a_beginning(told: Told) -> None:
     for time_s, total in (100, 5), (104, 9), (102, 7), (106, 10):
         told.take(106, calls(total, time_s))

@@ -82,7 +82,8 @@ async def test_calls_count_where_they_are_served_with_what_went_wrong(stage: Sta
 async def test_over_a_restart_each_call_counts_once(stage: Stage) -> None:
     def told(status: str, calls: int, start_ns: int) -> Metric:
         metric = histogram(CALLS, dict.fromkeys(BOUNDS, 0), calls, rpc__method=GET, rpc__response__status_code=status)
-        metric.histogram.data_points[0].start_time_unix_nano = start_ns
+        [point] = metric.histogram.data_points
+        point.start_time_unix_nano, point.time_unix_nano = start_ns, max(point.time_unix_nano, start_ns + MS)
         return metric
 
     start_ns = time.time_ns() - 1000 * MS
