@@ -38,7 +38,7 @@ from chassis.saga import Saga
 from chassis.sagas import Sagas
 from chassis.server import MAX_REQUEST_BYTES, Server
 from chassis.settings import InvalidSetting, Settings
-from chassis.tasks import Work, cancel, endless
+from chassis.tasks import Work, cancel, endless, finish
 from chassis.telemetry.export import Exporter
 from chassis.telemetry.instance import Telemetry
 from chassis.waiting import Waiting
@@ -79,6 +79,7 @@ class App:
         self._servicers: list[tuple[ServiceDescriptor, object]] = []
         self._max_request_bytes = MAX_REQUEST_BYTES
         self._background: list[Work] = []
+        self._last: list[Work] = []
 
     async def open_database(self, migrations: Path, *, optional: bool = False) -> Database:
         """Open this service's database, brought up to date. `optional`: once it runs, it can serve without."""
@@ -124,6 +125,13 @@ class App:
         """Do some work for as long as the instance serves. It may not end."""
         self._background.append(work)
 
+    def at_end(self, work: Work) -> None:
+        """Do some work once, when nothing is served any more and the background work has ended, for `grace_s` at most.
+
+        What is cancelled is cancelled again a second later, so background work cannot finish what takes longer.
+        """
+        self._last.append(work)
+
     async def start(self) -> Server:
         """Start the background work, then serve, until the stack is closed."""
         database = self.database if self._has_database else None
@@ -137,6 +145,7 @@ class App:
             await server.add(service, servicer)
         await self._stack.enter_async_context(self._working)
         await self._stack.enter_async_context(self._serving)
+        self._working.push_async_callback(finish, self._last, self.settings.grace_s)
         registration = Registration(self.settings, self.clock, self.resilience)
         await self._working.enter_async_context(registration)
         tasks = [asyncio.create_task(endless(work)) for work in self._background]

@@ -38,6 +38,21 @@ async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
+async def finish(works: Sequence[Work], most_s: float) -> None:
+    """Do once, all together, what is to be done at the end, for so long at most; what is left undone is logged."""
+
+    async def do(work: Work) -> None:
+        try:
+            async with asyncio.timeout(most_s):
+                await work()
+        except (Unavailable, TimeoutError) as error:
+            _log.warning("last work was left undone", extra={"work": _name(work), "error": str(error)})
+        except Exception:
+            _log.exception("last work failed", extra={"work": _name(work)})
+
+    await asyncio.gather(*map(do, works))
+
+
 def _name(work: Callable[..., Any]) -> str:
     """Return what the code calls it; of a function that is given work to do, what that work is called."""
     if isinstance(work, partial):

@@ -39,16 +39,19 @@ async def compose(app: App) -> None:
     logbook = Logbook(database, signals[1])
     history = History(database, signals[2], clock)
     objectives = Objectives(database, signals[2], objectives_by_method(), clock)
-    live = Live(clock.now().timestamp(), objectives.count)
+    live = Live(await objectives.load(), objectives)
     housekeeping = Housekeeping(traces, logbook, history, objectives, options, clock)
     await housekeeping.count()
 
-    app.background(Writer(spans, traces.write, clock).run)
-    app.background(Writer(logs, logbook.write, clock).run)
-    app.background(Writer(points, history.write, clock).run)
+    for writer in (
+        Writer(spans, traces.write, clock), Writer(logs, logbook.write, clock), Writer(points, history.write, clock)
+    ):  # fmt: skip
+        app.background(writer.run)
+        app.at_end(writer.finish)
     app.background(partial(every, DECIDE_EVERY_S, traces.decide, clock))
     app.background(partial(every, RECORD_S, Recorder(live, points, clock).record, clock))
     app.background(partial(every, WRITE_EVERY_S, objectives.write, clock))
+    app.at_end(objectives.write)
     app.background(partial(every, EXPIRE_EVERY_S, housekeeping.expire, clock))
 
     collectors = {

@@ -18,11 +18,14 @@ from services.telemetry.intake import Queue, Signal
 from services.telemetry.live import Instance, Live, Series
 from services.telemetry.points import Kind
 from services.telemetry.rates import by_bound, quantile
+from services.telemetry.tables import Table
 
 RECORD_S = 15.0
 """How often it is looked at what changed."""
 REPEAT_S = 300.0
 """How often a metric that does not change is recorded all the same."""
+SILENT = timedelta(seconds=1.5 * REPEAT_S)
+"""Where nothing was recorded for so long, nothing was heard."""
 SINCE = timedelta(minutes=15)
 MOST_POINTS = 120
 """Of a series: where there are more, they are summed up."""
@@ -56,12 +59,11 @@ class Recorder:
         self._queue.put([row for instance in self._live.heard(now_s) for row in _changes(instance)])
 
 
-class History:
+class History(Table):
     """Points by their metric."""
 
     def __init__(self, database: Database, signal: Signal, clock: Clock) -> None:
-        self._database = database
-        self._signal = signal
+        super().__init__(database, signal, "points")
         self._clock = clock
 
     async def write(self, rows: list[PointRow]) -> int:
@@ -95,29 +97,20 @@ class History:
         ]
         return Page.of(found, MOST_SERIES, lambda _: "").items  # those that fit into an answer
 
-    async def count(self) -> None:
-        """Count what is stored."""
-        self._signal.stored = await self._database.value("SELECT count(*) FROM points")
-
     async def expire(self, before: datetime, most: int) -> None:
         """Delete what is older, and the oldest of what is more."""
-        self._signal.forget("age", await self._delete("time < $1", before))
-        self._signal.forget("size", await self._delete(_BEYOND, most))
-
-    async def _delete(self, condition: str, argument: object) -> int:
-        async with self._database.connection() as connection:
-            done = await connection.execute(f"DELETE FROM points WHERE {condition}", argument)  # noqa: S608
-        return int(done.removeprefix("DELETE "))
+        await self._forget("age", "time < $1", before)
+        await self._forget("size", _BEYOND, most)
 
 
 def drawn(points: Sequence[tuple[datetime, float, float]], begin: datetime, step: timedelta) -> Iterator[pb.Point]:
-    """Yield the points of a series from `begin` on; where none was stored, it was as it was before."""
+    """Yield the points of a series from `begin` on; where none was stored for a while, it was as it was before."""
     for (time, value, p99_s), (following, *_) in pairwise((*points, (_NEVER, 0.0, 0.0))):
         if following <= begin:
             continue
         time = max(time, begin)
         yield pb.Point(time=timestamp(time), value=value, p99_s=p99_s)
-        if following is not _NEVER and following - time > step * 1.5:
+        if step * 1.5 < following - time < SILENT + step:
             yield pb.Point(time=timestamp(following - step), value=value, p99_s=p99_s)
 
 
@@ -125,7 +118,9 @@ def _changes(instance: Instance) -> Iterator[PointRow]:
     """Yield the points of an instance that are to be stored."""
     since_s, now_s = instance.recorded_s, instance.heard_s
     instance.recorded_s = now_s
-    for series in instance.series.values() if now_s > since_s else ():
+    for series in instance.series.values():
+        if series.heard_s <= since_s:
+            continue
         value, p99_s = _value(series, since_s, now_s - since_s)
         if series.recorded is None or series.recorded[1] != value or now_s - series.recorded[0] >= REPEAT_S:
             series.recorded = now_s, value

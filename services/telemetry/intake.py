@@ -81,6 +81,9 @@ class Queue(Generic[Row]):
         self.signal.drop("full", dropped)
         return dropped
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     async def filled(self) -> None:
         """Wait until something is in it."""
         self._filled.clear()
@@ -100,7 +103,7 @@ class Queue(Generic[Row]):
 class Writer(Generic[Row]):
     """Writes what is queued, many at once. What could not be written because the database is away stays queued.
 
-    `write` stores rows and returns how many; the rest it had no room for.
+    `write` stores rows and returns how many; what it does not take it counts itself.
     """
 
     def __init__(self, queue: Queue[Row], write: Callable[[list[Row]], Awaitable[int]], clock: Clock) -> None:
@@ -109,26 +112,30 @@ class Writer(Generic[Row]):
         self._clock = clock
 
     async def run(self) -> None:
-        """Write until cancelled, and then what is left."""
-        try:
-            while True:
-                await self._queue.filled()
-                await self._clock.sleep(GATHER_S)
-                await self.write()
-        except asyncio.CancelledError:
+        """Write until cancelled."""
+        while True:
+            await self._queue.filled()
+            await self._clock.sleep(GATHER_S)
             await self.write()
-            raise
+
+    async def finish(self) -> None:
+        """Write what is left, and count what cannot be."""
+        try:
+            await self.write()
+        finally:
+            self._queue.signal.drop("ended", len(self._queue))
 
     async def write(self) -> None:
         """Write all that is queued; DatabaseUnavailable."""
-        signal = self._queue.signal
-        while rows := self._queue.first(BATCH):
+        signal, most = self._queue.signal, BATCH
+        while rows := self._queue.first(most):
             try:
-                stored = await self._write(rows)
-            except asyncpg.PostgresError:  # again and again: it would keep all others from being written
-                _log.exception("could not be stored", extra={"signal": signal.name, "count": len(rows)})
-                signal.drop("invalid", len(rows))
-            else:
-                signal.store(stored)
-                signal.drop("full", len(rows) - stored)
+                signal.store(await self._write(rows))
+            except asyncpg.PostgresError:  # again and again: one of them would keep all others from being written
+                if len(rows) > 1:
+                    most = len(rows) // 2
+                    continue
+                _log.exception("could not be stored", extra={"signal": signal.name})
+                signal.drop("invalid", 1)
             self._queue.remove(len(rows))
+            most = min(most * 2, BATCH)

@@ -11,14 +11,14 @@ from chassis.pages import Page, page_limit, position_of
 from services.telemetry.filters import LATEST_NS, Filters
 from services.telemetry.intake import Signal
 from services.telemetry.logs import LogRow, render
+from services.telemetry.tables import Table
 
 
-class Logbook:
+class Logbook(Table):
     """Log records by their time."""
 
     def __init__(self, database: Database, signal: Signal) -> None:
-        self._database = database
-        self._signal = signal
+        super().__init__(database, signal, "logs")
 
     async def write(self, rows: list[LogRow]) -> int:
         """Store records; return how many."""
@@ -42,19 +42,10 @@ class Logbook:
         tokens = {id(record): f"{row['id']}/{row['time_ns']}" for record, row in zip(records, rows, strict=True)}
         return Page.of(records, request.page_size, lambda record: tokens[id(record)])
 
-    async def count(self) -> None:
-        """Count what is stored."""
-        self._signal.stored = await self._database.value("SELECT count(*) FROM logs")
-
     async def expire(self, before: datetime, most: int) -> None:
         """Delete what is older, and the oldest of what is more."""
-        self._signal.forget("age", await self._delete("time_ns < $1", int(before.timestamp()) * 10**9))
-        self._signal.forget("size", await self._delete(_BEYOND, most))
-
-    async def _delete(self, condition: str, argument: object) -> int:
-        async with self._database.connection() as connection:
-            done = await connection.execute(f"DELETE FROM logs WHERE {condition}", argument)  # noqa: S608
-        return int(done.removeprefix("DELETE "))
+        await self._forget("age", "time_ns < $1", int(before.timestamp()) * 10**9)
+        await self._forget("size", _BEYOND, most)
 
 
 _BEYOND = "id <= (SELECT id FROM logs ORDER BY id DESC OFFSET $1 LIMIT 1)"

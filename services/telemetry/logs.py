@@ -8,7 +8,7 @@ from mercato.telemetry.v1 import telemetry_pb2 as pb
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from services.telemetry.otlp import LARGEST_VALUE, Sender, cut, cut_text, is_time, text_of, texts
+from services.telemetry.otlp import LARGEST_VALUE, Parts, Sender, cut, cut_text, is_time, more, text_of, texts
 
 _SEVERITIES = (
     (17, pb.SEVERITY_ERROR),
@@ -42,12 +42,12 @@ class Reading(NamedTuple):
 
 
 def read(batch: ExportLogsServiceRequest, now_ns: int) -> Reading:
-    """Read a batch; records that are too large are cut in place."""
-    rows, invalid, shortened = [], 0, 0
-    for of_resource in batch.resource_logs:
+    """Read a batch; records that are too large are cut in place. TooManyParts."""
+    rows, invalid, shortened, parts = [], 0, 0, Parts()
+    for of_resource in parts.of(batch.resource_logs):
         sender = Sender.of(of_resource.resource)
-        for of_scope in of_resource.scope_logs:
-            for record in of_scope.log_records:
+        for of_scope in parts.of(of_resource.scope_logs):
+            for record in parts.of(of_scope.log_records):
                 time_ns = record.time_unix_nano or record.observed_time_unix_nano or now_ns
                 if (
                     len(record.trace_id) not in (0, 16)
@@ -84,10 +84,11 @@ def _row(record: LogRecord, sender: Sender, time_ns: int) -> LogRow:
 
 
 def _cut(record: LogRecord) -> int:
+    record.DiscardUnknownFields()
     count = cut(record.attributes)
     if record.body.ByteSize() > LARGEST_VALUE:
         record.body.string_value = cut_text(text_of(record.body))
         count += 1
-    record.dropped_attributes_count += count
+    record.dropped_attributes_count = more(record.dropped_attributes_count, count)
     record.severity_text, record.event_name = cut_text(record.severity_text), cut_text(record.event_name)
     return count

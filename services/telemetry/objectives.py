@@ -16,10 +16,12 @@ from mercato.telemetry.v1.telemetry_pb2 import ObjectiveStatus
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.policy import Objective
+from services.telemetry.counted import Counted, Key
 from services.telemetry.domain import service_of
 from services.telemetry.intake import Signal
-from services.telemetry.live import Growth, Series
-from services.telemetry.points import Kind
+from services.telemetry.live import Growth
+from services.telemetry.otlp import Sender
+from services.telemetry.points import Kind, Reading
 from services.telemetry.rates import is_fault
 from services.telemetry.traffic import CALLED, METHOD, STATUS
 
@@ -27,6 +29,8 @@ WINDOWS = tuple(timedelta(**of) for of in ({"days": 30}, {"minutes": 5}, {"hours
 """Over how long an objective is to be met, and over how long it is seen how fast its budget is spent."""
 MOST_COUNTS = 100_000
 """Counts that wait in memory while the database is away; more are dropped."""
+TOGETHER = timedelta(seconds=10)
+"""What began so long before us at most began with us: nobody counted before."""
 
 _ADD = """
 INSERT INTO calls_by_minute AS known VALUES ($1, $2, $3, $4, $5)
@@ -57,29 +61,43 @@ class Objectives:
         self._objectives = objectives
         self._clock = clock
         self._waiting: Counter[tuple[float, str, str]] = Counter()
+        self._counted = Counted(database)
+        self._noted: set[Key] = set()
 
-    def count(self, series: Series, growth: Growth, now_s: float) -> None:
+    async def load(self) -> float:
+        """Load how far calls were counted before; return until when all were, in seconds since 1970."""
+        return (await self._counted.load(self._clock.now() - TOGETHER)).timestamp()
+
+    def counted(self, sender: Sender, reading: Reading) -> Reading | None:
+        """Return how far calls were counted before; None where that is not known."""
+        return self._counted.of(sender, reading) if self._objective(reading) else None
+
+    def count(self, sender: Sender, reading: Reading, growth: Growth, now_s: float) -> None:
         """Count the calls that a series grew by, if it is one of calls."""
-        told = dict(series.attributes)
-        objective = self._objectives.get(told.get(METHOD, ""))
-        if series.metric != CALLED or series.kind is not Kind.HISTOGRAM or objective is None:
+        objective, told = self._objective(reading), dict(reading.attributes)
+        if objective is None:
             return
         if len(self._waiting) >= MOST_COUNTS:
             self._signal.drop("full", 1)
             return
+        if key := self._counted.note(sender, reading, now_s):
+            self._noted.add(key)
         of_minute = now_s // 60 * 60, told[METHOD]
         calls = round(growth.value)
         self._waiting[*of_minute, "calls"] += calls
         self._waiting[*of_minute, "faults"] += calls if is_fault(told.get(STATUS, "")) else 0
-        self._waiting[*of_minute, "slow"] += slower(objective, series.bounds, growth.buckets)
+        self._waiting[*of_minute, "slow"] += slower(objective, reading.bounds, growth.buckets)
 
     async def write(self) -> None:
-        """Store what was counted; where that fails, it stays to be stored."""
-        counted, self._waiting = self._waiting, Counter()
+        """Store what was counted, and how far; where that fails, it stays to be stored."""
+        waiting, self._waiting = self._waiting, Counter()
+        noted, self._noted = self._noted, set()
+        counts = [_addition(waiting, *key) for key in {key[:2] for key in waiting}]
         try:
-            await self._database.commit_all([_addition(counted, *key) for key in {key[:2] for key in counted}])
+            await self._database.commit_all(counts + [self._counted.change(key) for key in noted])
         except BaseException:
-            self._waiting.update(counted)
+            self._waiting.update(waiting)
+            self._noted |= noted
             raise
 
     async def list(self, service: str) -> list[ObjectiveStatus]:
@@ -101,6 +119,12 @@ class Objectives:
         """Delete what no window reaches."""
         async with self._database.connection() as connection:
             await connection.execute("DELETE FROM calls_by_minute WHERE minute < $1", self._clock.now() - WINDOWS[0])
+        await self._counted.expire(self._clock.now())
+
+    def _objective(self, reading: Reading) -> Objective | None:
+        """Return the objective of the calls that are read; None where it is not of calls, or they have none."""
+        is_of_calls = reading.metric == CALLED and reading.kind is Kind.HISTOGRAM
+        return self._objectives.get(dict(reading.attributes).get(METHOD, "")) if is_of_calls else None
 
 
 def slower(objective: Objective, bounds: Sequence[float], buckets: Sequence[int]) -> int:

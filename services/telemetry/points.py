@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from enum import Enum
+from itertools import islice, pairwise
 from math import isfinite
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 
-from services.telemetry.otlp import LONGEST_NAME, Sender, text_of
+from services.telemetry.otlp import LONGEST_NAME, Parts, Sender, text_of
 
 MOST_ATTRIBUTES = 16
 MOST_BUCKETS = 100
@@ -60,29 +61,30 @@ class Batch(NamedTuple):
 
 
 def read(batch: ExportMetricsServiceRequest) -> Batch:
-    """Read a batch. Only sums since a start, gauges and histograms with stated bounds are taken."""
+    """Read a batch. Only sums since a start, gauges and histograms with stated bounds are taken. TooManyParts."""
     rejected: Counter[str] = Counter()
+    parts = Parts()
     readings = [
         (
             Sender.of(of_resource.resource),
             [
                 reading
-                for of_scope in of_resource.scope_metrics
-                for metric in of_scope.metrics
-                for reading in _readings(metric, rejected)
+                for of_scope in parts.of(of_resource.scope_metrics)
+                for metric in parts.of(of_scope.metrics)
+                for reading in _readings(metric, parts, rejected)
             ],
         )
-        for of_resource in batch.resource_metrics
+        for of_resource in parts.of(batch.resource_metrics)
     ]
     return Batch(readings, rejected)
 
 
-def _readings(metric: Metric, rejected: Counter[str]) -> Iterator[Reading]:
+def _readings(metric: Metric, parts: Parts, rejected: Counter[str]) -> Iterator[Reading]:
     which = metric.WhichOneof("data")
     if which is None:
         return
     data = getattr(metric, which)
-    points = data.data_points
+    points = parts.of(data.data_points)
     if problem := _problem(metric, which, data):
         rejected[problem] += len(points)
         return
@@ -117,7 +119,8 @@ def _is_whole(point: HistogramDataPoint) -> bool:
     bounds, buckets = point.explicit_bounds, point.bucket_counts
     return (
         len(buckets) == len(bounds) + 1 <= MOST_BUCKETS
-        and list(bounds) == sorted(bounds)
+        and all(map(isfinite, bounds))
+        and all(lower < upper for lower, upper in pairwise(bounds))
         and sum(buckets) == point.count < MOST_VALUES
     )
 
@@ -142,9 +145,9 @@ def _number(name: str, kind: Kind, point: NumberDataPoint) -> Reading:
 
 def _attributes(point: HistogramDataPoint | NumberDataPoint) -> Attributes:
     pairs = []
-    for attribute in point.attributes:
+    for attribute in islice(point.attributes, MOST_ATTRIBUTES):
         value = attribute.value
         pairs.append((attribute.key[:LONGEST_NAME], (value.string_value or text_of(value))[:LONGEST_NAME]))
     if len(pairs) > 1:
         pairs.sort()
-    return tuple(pairs[:MOST_ATTRIBUTES])
+    return tuple(pairs)

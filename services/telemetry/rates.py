@@ -37,12 +37,12 @@ class Tally:
 
 def is_fault(status: str) -> bool:
     """Whether a call failed by a fault of the server."""
-    return status in FAULTS or (status.isdigit() and int(status) >= 500)
+    return status in FAULTS or _http(status) >= 500
 
 
 def is_refusal(status: str) -> bool:
     """Whether a call failed otherwise."""
-    return not is_fault(status) and status != OK and not (status.isdigit() and int(status) < 400)
+    return not is_fault(status) and status != OK and not 0 < _http(status) < 400
 
 
 def by_bound(bounds: Iterable[float], buckets: Iterable[int]) -> dict[float, int]:
@@ -64,3 +64,8 @@ def quantile(buckets: Mapping[float, int], share: float) -> float:
         left -= buckets[bound]
         lower = bound
     return lower
+
+
+def _http(status: str) -> int:
+    """Return a status of HTTP as a number; 0 for what is none."""
+    return int(status) if len(status) == 3 and status.isascii() and status.isdigit() else 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
@@ -18,8 +20,12 @@ from services.telemetry.spans import SpanRow
 
 MAX_BATCH_BYTES = 4 * 1024**2
 """The stock exporters send no more."""
+LARGE_BYTES = 256 * 1024
+"""Batches of this size are read beside all else."""
 FULL = "for which there is no room"
 INVALID = "whose ids are not 16 bytes for a trace and 8 for a span, or whose times are none"
+
+Reading = TypeVar("Reading")
 
 
 class TraceReceiver:
@@ -32,7 +38,7 @@ class TraceReceiver:
     async def Export(  # noqa: D102, N802
         self, request: trace_pb.ExportTraceServiceRequest, context: Any
     ) -> trace_pb.ExportTraceServiceResponse:
-        reading, signal = spans.read(request, _now_ns(self._clock)), self._queue.signal
+        reading, signal = await _read(spans.read, request, _now_ns(self._clock)), self._queue.signal
         signal.drop("invalid", reading.invalid)
         signal.drop("attributes", reading.cut)
         rejected = {FULL: self._queue.put(reading.rows), INVALID: reading.invalid}
@@ -53,7 +59,7 @@ class LogsReceiver:
     async def Export(  # noqa: D102, N802
         self, request: logs_pb.ExportLogsServiceRequest, context: Any
     ) -> logs_pb.ExportLogsServiceResponse:
-        reading, signal = logs.read(request, _now_ns(self._clock)), self._queue.signal
+        reading, signal = await _read(logs.read, request, _now_ns(self._clock)), self._queue.signal
         signal.drop("invalid", reading.invalid)
         signal.drop("attributes", reading.cut)
         rejected = {FULL: self._queue.put(reading.rows), INVALID: reading.invalid}
@@ -75,7 +81,7 @@ class MetricsReceiver:
     async def Export(  # noqa: D102, N802
         self, request: metrics_pb.ExportMetricsServiceRequest, context: Any
     ) -> metrics_pb.ExportMetricsServiceResponse:
-        batch, now_s = points.read(request), self._clock.now().timestamp()
+        batch, now_s = await _read(points.read, request), self._clock.now().timestamp()
         full = sum(self._live.take(sender, readings, now_s) for sender, readings in batch.readings)
         self._signal.drop("full", full)
         self._signal.drop("invalid", batch.rejected.total())
@@ -84,6 +90,13 @@ class MetricsReceiver:
             response.partial_success.rejected_data_points = count
             response.partial_success.error_message = _told({FULL: full, **batch.rejected})
         return response
+
+
+async def _read(read: Callable[..., Reading], batch: Message, *more: object) -> Reading:
+    """Read a batch: a large one in a thread, as it may take a second, in which others are served."""
+    if batch.ByteSize() < LARGE_BYTES:
+        return read(batch, *more)
+    return await asyncio.to_thread(read, batch, *more)
 
 
 def _now_ns(clock: Clock) -> int:

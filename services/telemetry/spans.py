@@ -8,10 +8,9 @@ from mercato.telemetry.v1 import telemetry_pb2 as pb
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from chassis.telemetry.spans import KEEP, SUBJECT
 from services.telemetry.domain import REASONS
-from services.telemetry.otlp import LARGEST_VALUE, Sender, cut, cut_text, is_time, stored, texts
-
-KEEP, SUBJECT = "mercato.keep", "mercato.subject"
+from services.telemetry.otlp import LARGEST_VALUE, Parts, Sender, cut, cut_off, cut_text, is_time, more, stored, texts
 
 MOST_EVENTS = 32
 """And as many links."""
@@ -46,12 +45,12 @@ class Reading(NamedTuple):
 
 
 def read(batch: ExportTraceServiceRequest, now_ns: int) -> Reading:
-    """Read a batch; spans that are too large are cut in place."""
-    rows, invalid, shortened = [], 0, 0
-    for of_resource in batch.resource_spans:
+    """Read a batch; spans that are too large are cut in place. TooManyParts."""
+    rows, invalid, shortened, parts = [], 0, 0, Parts()
+    for of_resource in parts.of(batch.resource_spans):
         sender = Sender.of(of_resource.resource)
-        for of_scope in of_resource.scope_spans:
-            for span in of_scope.spans:
+        for of_scope in parts.of(of_resource.scope_spans):
+            for span in parts.of(of_scope.spans):
                 if not _is_valid(span, now_ns):
                     invalid += 1
                     continue
@@ -126,13 +125,15 @@ def _row(span: Span, sender: Sender) -> SpanRow:
 
 
 def _cut(span: Span) -> int:
-    count = cut(span.attributes) + max(len(span.events) - MOST_EVENTS, 0) + max(len(span.links) - MOST_EVENTS, 0)
-    span.dropped_events_count += max(len(span.events) - MOST_EVENTS, 0)
-    span.dropped_links_count += max(len(span.links) - MOST_EVENTS, 0)
-    del span.events[MOST_EVENTS:]
-    del span.links[MOST_EVENTS:]
-    count += sum(cut(event.attributes) for event in span.events) + sum(cut(link.attributes) for link in span.links)
-    span.dropped_attributes_count += count
+    span.DiscardUnknownFields()
+    count = cut(span.attributes)
+    count += sum(cut(event.attributes) for event in span.events[:MOST_EVENTS])
+    count += sum(cut(link.attributes) for link in span.links[:MOST_EVENTS])
+    events, links = cut_off(span.events, MOST_EVENTS), cut_off(span.links, MOST_EVENTS)
+    count += events + links
+    span.dropped_attributes_count = more(span.dropped_attributes_count, count)
+    span.dropped_events_count = more(span.dropped_events_count, events)
+    span.dropped_links_count = more(span.dropped_links_count, links)
     span.name, span.trace_state, span.status.message = (
         cut_text(text) for text in (span.name, span.trace_state, span.status.message)
     )

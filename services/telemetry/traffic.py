@@ -6,18 +6,28 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate, islice
+from typing import TypeVar
 
+from google.protobuf.message import Message
 from mercato.telemetry.v1 import telemetry_pb2 as pb
 
 from chassis.clock import timestamp
 from services.telemetry.domain import service_of
 from services.telemetry.live import GONE_S, Instance, Series
+from services.telemetry.otlp import LONGEST_NAME
 from services.telemetry.points import Kind
 from services.telemetry.rates import Tally, by_bound
 
 SERVED, CALLED = "rpc.server.call.duration", "rpc.client.call.duration"
 METHOD, STATUS = "rpc.method", "rpc.response.status_code"
+MOST_BYTES = 900 * 1024
+"""Of edges, streams, methods and instances each."""
+MOST_GAUGES = 200
+"""That are told of an instance."""
 CALLER, CALLEE, GROUP = "mercato.caller", "mercato.callee", "messaging.consumer.group.name"
+
+Told = TypeVar("Told", bound=Message)
 
 
 def traffic(instances: Iterable[Instance], window_s: float) -> pb.GetTrafficResponse:
@@ -29,7 +39,8 @@ def traffic(instances: Iterable[Instance], window_s: float) -> pb.GetTrafficResp
             found.take(_Seen(series, dict(series.attributes), instance.sender.service, since_s, instance.heard_s))
         vitals.append(_vitals(instance))
     response = found.response()
-    response.instances.extend(sorted(vitals, key=lambda it: (it.service, it.instance)))
+    vitals.sort(key=lambda it: len(it.gauges))  # where not all fit, those with much to say are left out
+    response.instances.extend(sorted(_fitting(vitals), key=lambda it: (it.service, it.instance)))
     return response
 
 
@@ -96,12 +107,12 @@ class _Found:
             stream.producer, stream.consumer = producer, consumer
             stream.pending, stream.lag_s = self._pending[consumer], self._lag_s[consumer]
         return pb.GetTrafficResponse(
-            edges=[self._edges[between] for between in sorted(self._edges)],
-            streams=[self._streams[between] for between in sorted(self._streams)],
-            methods=[
+            edges=_fitting(self._edges[between] for between in sorted(self._edges)),
+            streams=_fitting(self._streams[between] for between in sorted(self._streams)),
+            methods=_fitting(
                 pb.MethodTraffic(service=service, method=method, rates=self._served[service, method].rates())
                 for service, method in sorted(self._served)
-            ],
+            ),
         )
 
     def _call(self, seen: _Seen) -> None:
@@ -140,14 +151,22 @@ class _Found:
 
 
 def _vitals(instance: Instance) -> pb.InstanceVitals:
-    gauges = {
-        _name(series): series.value
+    gauges = (
+        series
         for series in instance.series.values()
         if series.kind is Kind.GAUGE and series.heard_s > instance.heard_s - GONE_S
-    }
+    )
+    told = {_name(series)[:LONGEST_NAME]: series.value for series in islice(gauges, MOST_GAUGES)}
     service, name, version = instance.sender
     heard = timestamp(datetime.fromtimestamp(instance.heard_s, UTC))
-    return pb.InstanceVitals(service=service, instance=name, version=version, gauges=gauges, update_time=heard)
+    return pb.InstanceVitals(service=service, instance=name, version=version, gauges=told, update_time=heard)
+
+
+def _fitting(items: Iterable[Told]) -> list[Told]:
+    """Return the first that fit, so that all that is told fits into a message."""
+    found = list(items)
+    totals = accumulate(item.ByteSize() for item in found)
+    return [item for item, total in zip(found, totals, strict=True) if total <= MOST_BYTES]
 
 
 def _name(series: Series) -> str:

@@ -175,6 +175,41 @@ async def test_work_that_waits_is_called_as_its_code_calls_it(caplog: pytest.Log
     assert caplog.records[0].__dict__["work"].endswith("Recorder.record")
 
 
+async def test_last_work_is_done_when_all_else_has_ended_and_holds_up_no_end(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[str] = []
+
+    async def until_cancelled() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            done.append("background")
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise KeyError("a defect")
+
+    async def last() -> None:
+        done.append("last")
+
+    async def compose(app: App) -> None:
+        app.serve(CATALOG, Probe(CATALOG))
+        app.background(until_cancelled)
+        for work in (hang, fail, last):
+            app.at_end(work)
+
+    async with AsyncExitStack() as stack:
+        await Stage(stage.postgres_url, stage.nats_url, stack).start("catalog", compose, grace_s=0.05)
+        await asyncio.sleep(0)
+    assert done == ["background", "last"]
+    assert sorted(record.message for record in caplog.records if record.name == "chassis.tasks") == [
+        "last work failed", "last work was left undone"
+    ]  # fmt: skip
+
+
 async def test_a_start_that_fails_leaves_nothing_open(stage: Stage, tmp_path: Path) -> None:
     async def compose(app: App) -> None:
         await app.open_database(tmp_path)

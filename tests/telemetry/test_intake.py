@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
 import pytest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
+from chassis import tasks
 from chassis.clock import SystemClock
 from chassis.settings import InvalidSetting
+from services.telemetry import spans
 from services.telemetry.intake import Queue, Signal, Writer
 from services.telemetry.options import Options
 from tests.chassis.engines import postgres_engine
 from tests.stage import Stage, eventually
 from tests.telemetry.support import (
+    CALLS,
     CUMULATIVE,
     MS,
     Telemetry,
+    histogram,
     logs_of,
     metrics_of,
     name_of,
     new_trace_id,
     record,
     span,
-    spans_of,
 )
+
+GET = "mercato.shipping.v1.ShippingService/GetShipment"
 
 
 @pytest.fixture(scope="module", name="telemetry")
@@ -78,6 +88,39 @@ async def test_what_is_too_large_is_cut_and_counted(telemetry: Telemetry) -> Non
     assert (await telemetry.signal("spans")).dropped["attributes"] == 100 - 64 + 1 + 40 - 32
 
 
+async def test_what_says_that_it_lost_as_much_as_can_be_said_is_cut_too(telemetry: Telemetry) -> None:
+    trace_id, most = new_trace_id(), 2**32 - 1
+    of = {f"a{number:03}": "x" * 90 for number in range(100)}
+    lost = span(trace_id, of=of, dropped_attributes_count=most, dropped_events_count=most, dropped_links_count=most)
+    for _ in range(40):
+        lost.events.add(), lost.links.add()
+    await telemetry.send("orders", lost, span(trace_id))
+    assert len((await telemetry.trace(trace_id, 2)).spans) == 2
+    assert not (await telemetry.logs(logs_of("orders", record("a", of, dropped_attributes_count=most)))).HasField(
+        "partial_success"
+    )
+
+
+async def test_what_is_large_in_many_small_parts_is_cut_as_a_whole(telemetry: Telemetry) -> None:
+    trace_id = new_trace_id()
+    large = span(trace_id)
+    for number in range(60):
+        large.attributes.add(key=f"a{number:02}").value.bytes_value = b"\xff" * 3900
+        large.events.add(name="e" * 3000).attributes.extend(large.attributes[:1])
+        large.links.add(trace_id=trace_id, span_id=large.span_id, trace_state="s" * 3000)
+    large.MergeFromString(b"\xfa\x7f\xff\xff\x03" + b"?" * 0xFFFF)  # a field that nobody knows
+    records = [record("m", {f"a{number:02}": "\x01" * 3900 for number in range(60)}, trace_id=trace_id)]
+    await telemetry.send("orders", large)
+    await telemetry.logs(logs_of("orders", *records))
+    [told] = (await telemetry.trace(trace_id)).spans
+    assert "a00" in told.attributes
+    assert told.ByteSize() < 100_000
+    assert told.events
+    assert told.links
+    [line] = await telemetry.logged(name_of(trace_id))
+    assert line.ByteSize() < 100_000
+
+
 async def test_a_batch_may_be_four_megabytes_and_not_more(telemetry: Telemetry) -> None:
     trace_id = new_trace_id()
     large = [span(trace_id, of={"a": "x" * 3800}) for _ in range(1000)]
@@ -87,6 +130,37 @@ async def test_a_batch_may_be_four_megabytes_and_not_more(telemetry: Telemetry) 
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await telemetry.send("orders", *large, *large)
     assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_others_are_served_while_a_large_batch_is_read(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, read, trace_id = threading.Event(), spans.read, new_trace_id()
+
+    def reading(batch: ExportTraceServiceRequest, now_ns: int) -> spans.Reading:
+        assert served.wait(5)
+        return read(batch, now_ns)
+
+    async def serve_another() -> None:
+        await telemetry.signal("spans")
+        served.set()
+
+    monkeypatch.setattr(spans, "read", reading)
+    large = (span(trace_id, of={"a": "x" * 3000}) for _ in range(100))
+    await asyncio.gather(telemetry.send("orders", *large), serve_another())
+    await telemetry.trace(trace_id, 100)
+
+
+async def test_a_batch_of_very_many_parts_is_refused(telemetry: Telemetry) -> None:
+    batches: Any = (
+        (telemetry.spans, ExportTraceServiceRequest(resource_spans=[ResourceSpans()] * 100_001)),
+        (telemetry.logs, logs_of("orders", *([LogRecord()] * 100_001))),
+        (telemetry.metrics, metrics_of("orders/1", *([Metric()] * 100_001))),
+    )
+    for export, batch in batches:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await export(batch)
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_trace_that_grows_for_ever_is_cut_off(telemetry: Telemetry) -> None:
@@ -125,11 +199,11 @@ async def test_what_cannot_be_stored_keeps_nothing_else_from_it() -> None:
         written.extend(rows)
         return len(rows)
 
-    queue.put([13])
+    sent = [13 if number in (0, 700, 701, 2999) else 10_000 + number for number in range(3000)]
+    queue.put(sent)
     await Writer(queue, write, SystemClock()).write()
-    queue.put([1, 2])
-    await Writer(queue, write, SystemClock()).write()
-    assert (written, queue.signal.accepted, queue.signal.dropped) == ([1, 2], 2, {"invalid": 1})
+    assert written == [number for number in sent if number != 13]
+    assert (queue.signal.accepted, queue.signal.dropped) == (2996, {"invalid": 4})
 
 
 async def test_while_the_database_is_away_nothing_is_lost_within_the_bound(stage: Stage, tmp_path: Path) -> None:
@@ -142,8 +216,8 @@ async def test_while_the_database_is_away_nothing_is_lost_within_the_bound(stage
         for trace_id in meanwhile:
             assert not (await telemetry.send("orders", span(trace_id))).HasField("partial_success")
         await telemetry.logs(logs_of("orders", record("meanwhile")))
-        batch = spans_of("orders", *(span(trace_id) for trace_id in [new_trace_id()] * 5000))
-        too_many = [await telemetry.spans(batch) for _ in range(4)]
+        batches = [[span(trace_id) for _ in range(5000)] for trace_id in (new_trace_id() for _ in range(4))]
+        too_many = [await telemetry.send("orders", *batch) for batch in batches]
         assert sum(answer.partial_success.rejected_spans for answer in too_many) == 3, "the bound is 20000"
         assert "3 for which there is no room" in too_many[-1].partial_success.error_message
         await engine.start()
@@ -152,6 +226,43 @@ async def test_while_the_database_is_away_nothing_is_lost_within_the_bound(stage
         await telemetry.stored("logs", 1)
         await telemetry.stored("spans", 20_001)
         assert (await telemetry.signal("spans")).dropped == {"full": 3}
+
+
+async def test_what_was_taken_is_stored_at_the_end_however_long_that_takes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+    telemetry = await Telemetry.open(stage, grace_s=10.0)
+    database = await asyncpg.connect(telemetry.app.settings.database_url)
+    holding = database.transaction()
+    await holding.start()
+    await database.execute("LOCK spans, calls_by_minute")
+    for calls in (1, 3):
+        told = histogram(CALLS, {0.1: calls}, rpc__method=GET, rpc__response__status_code="OK")
+        await telemetry.metrics(metrics_of("orders/1", told))
+        telemetry.clock.advance(2)
+    await telemetry.send("orders", *(span(new_trace_id()) for _ in range(3000)))
+    await telemetry.app.drain()
+    resting = asyncio.create_task(telemetry.app.rest())
+    await asyncio.wait([resting], timeout=0.2)
+    await holding.commit()
+    await resting
+    assert await database.fetchval("SELECT count(*) FROM spans") == 3000
+    assert await database.fetchval("SELECT sum(calls) FROM calls_by_minute") == 2
+    await database.close()
+
+
+async def test_what_is_left_at_the_end_is_counted() -> None:
+    queue: Queue[int] = Queue(Signal("spans"), lambda row: row)
+
+    async def hang(rows: list[int]) -> int:
+        return await asyncio.get_running_loop().create_future() or len(rows)
+
+    queue.put([1, 2])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await Writer(queue, hang, SystemClock()).finish()
+    assert queue.signal.dropped == {"ended": 2}
 
 
 async def test_what_is_no_metric_of_ours_is_named_and_counted(telemetry: Telemetry) -> None:
@@ -170,21 +281,25 @@ async def test_what_is_no_metric_of_ours_is_named_and_counted(telemetry: Telemet
         {"count": 2, "bucket_counts": [1, 0], "explicit_bounds": [1.0]},
         {"count": 3, "bucket_counts": [1, 1, 1], "explicit_bounds": [2.0, 1.0]},
         {"count": 2**63, "bucket_counts": [2**63, 0], "explicit_bounds": [1.0]},
+        {"count": 3, "bucket_counts": [1, 1, 1], "explicit_bounds": [1.0, 1.0]},
+        {"count": 2, "bucket_counts": [1, 1], "explicit_bounds": [math.inf]},
+        {"count": 2, "bucket_counts": [1, 1], "explicit_bounds": [-math.inf]},
+        {"count": 2, "bucket_counts": [1, 1], "explicit_bounds": [math.nan]},
     ):
         odd.data_points.add(**point)
     for endless in (math.inf, math.nan):
         of_scope.metrics.add(name="e").gauge.data_points.add(as_double=endless)
     answer = await telemetry.metrics(request)
-    assert answer.partial_success.rejected_data_points == 10
+    assert answer.partial_success.rejected_data_points == 14
     for named in (
         "1 of type exponential_histogram",
         "1 of type summary",
         "1 not cumulative",
-        "4 histograms whose",
+        "8 histograms whose",
         "2 not finite",
     ):
         assert named in answer.partial_success.error_message
-    assert (await telemetry.signal("points")).dropped == {"invalid": 10}
+    assert (await telemetry.signal("points")).dropped == {"invalid": 14}
 
 
 @pytest.mark.parametrize(

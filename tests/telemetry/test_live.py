@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from math import inf
 
 import pytest
@@ -24,11 +25,18 @@ def took(time_s: float, *buckets: int, bounds: tuple[float, ...] = (0.1, 0.5)) -
 
 
 class Told:
-    """What it was told of that grew."""
+    """What it was told of that grew. Nothing was counted before."""
 
     def __init__(self) -> None:
         self.growths: list[Growth] = []
-        self.live = Live(50.0, lambda series, growth, now_s: self.growths.append(growth))
+        self.live = Live(40.0, self)
+
+    def count(self, sender: Sender, reading: Reading, growth: Growth, now_s: float) -> None:
+        if growth.value:
+            self.growths.append(growth)
+
+    def counted(self, sender: Sender, reading: Reading) -> Reading | None:
+        return None
 
     def take(self, now_s: float, *readings: Reading) -> int:
         return self.live.take(ORDERS, list(readings), now_s)
@@ -89,18 +97,31 @@ def test_one_that_says_that_it_began_anew_counts_from_zero_though_it_grew(told: 
     assert told.values == [6]
 
 
+def test_a_histogram_of_which_a_bucket_shrank_began_anew(told: Told) -> None:
+    told.take(100, took(100, 0, 0, 10))
+    told.take(102, took(102, 11, 0, 0))
+    assert told.growths == [Growth(11, (11, 0, 0))]
+
+
+def test_one_that_says_anew_with_each_reading_when_it_began_is_the_same(told: Told) -> None:
+    for now_s, total in (100, 5), (102, 7), (104, 8):
+        told.take(now_s, calls(total, now_s, start_s=now_s - 2))
+    assert told.values == [5, 2, 1]
+
+
 def test_what_comes_late_does_not_count_as_a_beginning(told: Told) -> None:
     for time_s, total in (100, 5), (104, 9), (102, 7), (106, 10):
         told.take(106, calls(total, time_s))
     assert told.values == [4, 1]
 
 
-def test_a_histogram_with_other_bounds_begins_anew(told: Told) -> None:
+def test_a_histogram_with_other_bounds_is_another_that_begins_anew(told: Told) -> None:
     told.take(100, took(100, 1, 1, 1))
     told.take(102, took(102, 2, 1, 1))
     told.take(104, took(104, 2, 3, bounds=(1.0,)))
     assert told.growths == [Growth(1, (1, 0, 0)), Growth(5, (2, 3))]
-    assert told.series(104).growth(0) == Growth(5, (2, 3))
+    [instance] = told.live.heard(104)
+    assert [series.growth(0) for series in instance.series.values()] == [Growth(1, (1, 0, 0)), Growth(5, (2, 3))]
 
 
 def test_a_metric_that_becomes_another_kind_is_another_metric(told: Told) -> None:
@@ -110,6 +131,30 @@ def test_a_metric_that_becomes_another_kind_is_another_metric(told: Told) -> Non
     assert told.growths == [Growth(3, ()), Growth(1, (1, 0, 0))]
 
 
+def shared(live: Live, now_s: float, *readings: Reading) -> None:
+    live.take(Sender("orders", "orders", "v1"), list(readings), now_s)
+
+
+def test_processes_that_do_not_say_which_instance_they_are_add_up(told: Told) -> None:
+    for now_s in (100, 101, 110, 111, 120, 121):  # both idle, and one of them long there
+        process = calls(1000, now_s, start_s=20) if now_s % 10 else calls(500, now_s, start_s=30)
+        shared(told.live, now_s, process)
+    assert told.values == []
+    shared(told.live, 130, calls(510, 130, start_s=30))
+    shared(told.live, 131, calls(1001, 131, start_s=20))
+    shared(told.live, 132, calls(7, 132, start_s=125), calls(70, 132, start_s=20, code="UNAVAILABLE"))
+    assert told.values == [10, 1, 7], "the third is new, and what the first tells of late was there before"
+    [instance] = told.live.heard(132)
+    assert [series.growth(0).value for series in instance.series.values()] == [18, 0]
+
+
+def test_of_very_many_processes_none_is_counted_twice(told: Told) -> None:
+    for now_s in range(100, 200, 20):
+        for start_s in range(20):
+            shared(told.live, now_s + start_s, calls(1000, now_s + start_s, start_s=start_s + 1))
+    assert told.values == []
+
+
 def test_an_instance_is_gone_when_it_is_silent_and_forgotten_after_a_while(told: Told) -> None:
     told.take(100, calls(1, 100))
     assert len(list(told.live.heard(114))) == 1
@@ -117,6 +162,10 @@ def test_an_instance_is_gone_when_it_is_silent_and_forgotten_after_a_while(told:
     told.live.forget(221)
     told.take(222, calls(9, 222))
     assert told.values == [], "it is new again"
+    told.take(224, calls(9, 224, start_s=60, code="OK"))
+    told.live.forget(345)
+    told.take(346, calls(9, 346, start_s=60, code="OK"))
+    assert told.values == [9], "and what was counted before is not counted again"
 
 
 def test_only_so_many_series_are_kept(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +174,37 @@ def test_only_so_many_series_are_kept(told: Told, monkeypatch: pytest.MonkeyPatc
     assert told.live.take(Sender("other", "other/1", "v1"), [calls(1, 100)], 100) == 1
     told.live.forget(300)
     assert told.take(300, calls(1, 300)) == 0
+
+
+def test_a_series_that_is_told_no_more_is_forgotten_and_counted_once(told: Told) -> None:
+    told.take(100, calls(1, 100, code="OK"), calls(5, 100, code="UNAVAILABLE"))
+    for now_s in range(102, 230, 2):
+        told.take(now_s, calls(1, now_s, code="OK"))
+    told.live.forget(230)
+    told.take(230, calls(6, 230, code="UNAVAILABLE"))
+    told.take(232, calls(8, 232, code="UNAVAILABLE"))
+    assert told.values == [2]
+
+
+def test_one_instance_cannot_take_the_room_of_all(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_OF_INSTANCE", 3)
+    assert told.take(100, *(calls(1, 100, code=str(number)) for number in range(5))) == 2
+    assert told.live.take(Sender("other", "other/1", "v1"), [calls(1, 100)], 100) == 0
+    for now_s in range(102, 230, 2):
+        told.take(now_s, calls(1, now_s, code="0"))
+    told.live.forget(230)
+    assert told.take(230, calls(1, 230, code="4")) == 0, "there is room again"
+
+
+def test_what_is_sent_very_often_takes_no_more_memory(told: Told) -> None:
+    told.take(0, calls(0, 0))
+    tracemalloc.start()
+    for number in range(1, 10_001):
+        told.live.take(ORDERS, [calls(number, number / 1000)], number / 1000)
+        told.growths.clear()
+    assert tracemalloc.get_traced_memory()[0] < 100_000
+    tracemalloc.stop()
+    assert told.series(10).growth(5).value == pytest.approx(5000, abs=500)
 
 
 def test_what_is_kept_of_a_series_goes_back_as_far_as_one_may_ask(told: Told) -> None:
@@ -154,6 +234,6 @@ def test_a_quantile_lies_where_values_spread_evenly_over_their_bucket(
 
 
 def test_a_fault_is_the_servers_a_refusal_is_not() -> None:
-    statuses = ("OK", "UNAVAILABLE", "NOT_FOUND", "CANCELLED", "200", "302", "404", "503")
+    statuses = ("OK", "UNAVAILABLE", "NOT_FOUND", "CANCELLED", "200", "302", "404", "503", "²", "9" * 300)
     assert [status for status in statuses if is_fault(status)] == ["UNAVAILABLE", "503"]
-    assert [status for status in statuses if is_refusal(status)] == ["NOT_FOUND", "CANCELLED", "404"]
+    assert [status for status in statuses if is_refusal(status)] == ["NOT_FOUND", "CANCELLED", "404", "²", "9" * 300]

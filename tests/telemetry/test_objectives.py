@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from math import inf
 
 import pytest
 from mercato.telemetry.v1 import telemetry_pb2 as pb
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from chassis.policy import Objective
 from services.telemetry.contract import objectives_by_method
 from services.telemetry.objectives import Counts, slower, statuses
 from tests.stage import Stage, eventually
-from tests.telemetry.support import CALLS, Telemetry, histogram, metrics_of
+from tests.telemetry.support import CALLS, MS, Telemetry, histogram, metrics_of
 
 GET = "mercato.shipping.v1.ShippingService/GetShipment"
 WATCH = "mercato.orders.v1.OrderService/WatchOrder"
@@ -75,6 +77,43 @@ async def test_calls_count_where_they_are_served_with_what_went_wrong(stage: Sta
     assert rates == pytest.approx([0, 0, 2 / 2000 / budget, 2 / 2000 / budget])
     assert {status.method for status in await found(telemetry, "", 2000)} == {GET}, "streams have none, nor have others"
     assert not (await telemetry.queries.ListObjectives(pb.ListObjectivesRequest(service="orders"))).objectives
+
+
+async def test_over_a_restart_each_call_counts_once(stage: Stage) -> None:
+    def told(status: str, calls: int, start_ns: int) -> Metric:
+        metric = histogram(CALLS, dict.fromkeys(BOUNDS, 0), calls, rpc__method=GET, rpc__response__status_code=status)
+        [point] = metric.histogram.data_points
+        point.start_time_unix_nano, point.time_unix_nano = start_ns, max(point.time_unix_nano, start_ns + MS)
+        return metric
+
+    start_ns = time.time_ns() - 1000 * MS
+    before = await Telemetry.open(stage)
+    await before.metrics(metrics_of("old/1", told("OK", 500, 1)))  # before we looked
+    await before.metrics(metrics_of("idle/1", told("OK", 9, 1)))
+    await before.metrics(metrics_of("young/1", told("OK", 40, start_ns)))
+    before.clock.advance(2)
+    await before.metrics(metrics_of("old/1", told("OK", 700, 1)))
+    before.clock.advance(5)
+    await found(before, "shipping", 200 + 40)
+
+    after = await Telemetry.open(stage, database_url=before.app.settings.database_url)
+    after.clock.advance(10)  # as the one before
+    now_ns = time.time_ns() + 10_000 * MS
+    await after.metrics(metrics_of("old/1", told("OK", 800, 1), told("UNAVAILABLE", 3, 1)))  # some of it meanwhile
+    await after.metrics(metrics_of("idle/1", told("OK", 10, 1)))
+    await after.metrics(metrics_of("young/1", told("OK", 41, start_ns)))
+    await after.metrics(metrics_of("new/1", told("OK", 5, now_ns)))
+    await after.metrics(metrics_of("unknown/1", told("OK", 5000, 1)))
+    after.clock.advance(5)
+    available, _ = sorted(await found(after, "shipping", 240 + 100 + 3 + 1 + 1 + 5), key=lambda status: status.kind)
+    assert available.bad_calls == 3
+
+    after.clock.advance(86_400 + 60)
+
+    async def forgotten() -> bool:
+        return not await after.app.database.rows("SELECT FROM calls_counted")
+
+    await eventually(forgotten)
 
 
 def test_a_budget_is_spent_by_each_bad_call_as_far_as_it_goes() -> None:

@@ -47,6 +47,19 @@ async def test_of_too_much_the_oldest_goes(stage: Stage) -> None:
     assert (await telemetry.signal("logs")).dropped == {"size": 3}
 
 
+async def test_what_is_sent_again_takes_no_more_room(stage: Stage) -> None:
+    telemetry = await Telemetry.open(stage)
+    trace_id = new_trace_id()
+    sent = [span(trace_id) for _ in range(3)]
+    for _ in range(2):
+        await telemetry.send("orders", *sent, *sent)
+        await telemetry.trace(trace_id, 3)
+    await telemetry.send("orders", span(trace_id))
+    await telemetry.trace(trace_id, 4)
+    signal = await telemetry.signal("spans")
+    assert (signal.accepted, signal.stored, dict(signal.dropped)) == (4, 4, {})
+
+
 async def test_what_is_stored_is_known_after_a_restart(stage: Stage) -> None:
     telemetry = await Telemetry.open(stage)
     await telemetry.send("orders", span(new_trace_id()))

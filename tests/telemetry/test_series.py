@@ -29,6 +29,11 @@ def test_where_nothing_was_stored_it_was_as_before() -> None:
     assert points(at(15, 0), at(75, 2)) == [(15, 0), (60, 0), (75, 2)]
 
 
+def test_what_was_not_heard_of_for_long_is_not_known() -> None:
+    assert points(at(15, 1), at(3600, 2)) == [(15, 1), (3600, 2)]
+    assert points(at(15, 1), at(390, 2)) == [(15, 1), (375, 1), (390, 2)]
+
+
 def test_what_was_stored_before_the_beginning_says_how_it_was_then() -> None:
     assert points(at(-60, 1), at(-45, 2), at(15, 3)) == [(0, 2), (15, 3)]
     assert points(at(-60, 1), at(60, 3)) == [(0, 1), (45, 1), (60, 3)]

@@ -129,6 +129,26 @@ async def test_instances_show_their_gauges_until_they_are_silent(telemetry: Tele
     assert [it.instance for it in (await traffic(telemetry)).instances] == ["payments/1"]
 
 
+async def test_who_has_very_much_to_say_takes_nothing_from_others(telemetry: Telemetry) -> None:
+    def many(name: str, **of: str) -> list[Metric]:
+        return [gauge(f"{name}{number}", 1, **of) for number in range(1000)]
+
+    for number in range(3):
+        for part in range(4):
+            await telemetry.metrics(metrics_of(f"chatty/{number}", *many(f"{part}" * 200, a="b" * 300, c="d" * 300)))
+    method = "m" * 250
+    for kind, of in ((SERVED, {}), (CALLS, {"mercato__caller": method})):
+        for service in range(3):
+            methods = [f"mercato.{service}{number:03}{method}.v1.S/M" for number in range(1000)]
+            metrics = (histogram(kind, {1.0: 1}, 0, rpc__method=of_one, **of) for of_one in methods)
+            await telemetry.metrics(metrics_of(f"busy{service}/1", *metrics))
+    await telemetry.metrics(metrics_of("zoo/1", gauge("mercato.outbox.unpublished", 3)))
+    answer = await traffic(telemetry)
+    assert answer.instances[-1].gauges["mercato.outbox.unpublished"] == 3
+    assert answer.methods
+    assert answer.edges
+
+
 @pytest.mark.parametrize("seconds", [0, 121])
 async def test_a_window_that_cannot_be_is_named(telemetry: Telemetry, seconds: float) -> None:
     with pytest.raises(InvalidArgument) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -15,6 +16,7 @@ from google.rpc.status_pb2 import Status
 from mercato.telemetry.v1 import telemetry_pb2 as pb
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from services.telemetry import web
 from tests.stage import Stage, eventually
 from tests.telemetry.support import Telemetry, counter, logs_of, metrics_of, new_trace_id, record, span, spans_of
 
@@ -100,11 +102,18 @@ async def test_a_part_that_is_not_taken_is_told(http: aiohttp.ClientSession) -> 
         (b'{"resourceSpans":' * 100_000, JSON, 400, "not a batch of OTLP"),
         (b"not zipped", {**PROTOBUF, "Content-Encoding": "gzip"}, 400, "OTLP"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "Content-Type: expected application/x-protobuf"),
-        (b"\0" * (4 * 1024**2 + 1), PROTOBUF, 413, "expected at most 4194304 bytes"),
-        (gzip.compress(b"\0" * 50 * 1024**2), {**PROTOBUF, "Content-Encoding": "gzip"}, 413, "at most 4194304 bytes"),
-        (zlib.compress(b"\0" * 50 * 1024**2), {**JSON, "Content-Encoding": "deflate"}, 413, "at most 4194304 bytes"),
+        (b"\0" * (4 * 1024**2 + 1), PROTOBUF, 413, "4194304 bytes at most"),
+        (gzip.compress(b"\0" * 50 * 1024**2), {**PROTOBUF, "Content-Encoding": "gzip"}, 413, "4194304 bytes at most"),
+        (zlib.compress(b"\0" * 50 * 1024**2), {**JSON, "Content-Encoding": "deflate"}, 413, "4194304 bytes at most"),
+        (gzip.compress(b"{}")[:-4], {**JSON, "Content-Encoding": "gzip"}, 400, "not a batch of OTLP"),
+        (gzip.compress(b"{}") * 2, {**JSON, "Content-Encoding": "gzip"}, 400, "not a batch of OTLP"),
+        (b"{}", {**JSON, "Content-Encoding": "zstd"}, 415, "Content-Encoding: expected gzip, deflate or none"),
+        (b"{}", {**PROTOBUF, "Content-Encoding": "br"}, 415, "Content-Encoding: expected gzip, deflate or none"),
+        (b"[" + b"{}," * 1_000_000 + b"{}]", JSON, 400, "not a batch of OTLP"),
+        (b'{"resourceSpans":[' + b"{}," * 1_000_000 + b"{}]}", JSON, 400, "at most 200000 objects"),
+        (b"\x0a\x00" * 1_000_000, PROTOBUF, 400, "A batch may have 100000 parts at most"),
     ],
-    ids=range(12),
+    ids=range(19),
 )
 async def test_what_cannot_be_taken_is_said_why(
     http: aiohttp.ClientSession, body: bytes, headers: dict[str, str], status: int, message: str
@@ -116,6 +125,32 @@ async def test_what_cannot_be_taken_is_said_why(
         Status.FromString(read).message if headers["Content-Type"].endswith("protobuf") else json.loads(read)["message"]
     )
     assert message in told
+
+
+async def test_who_stalls_is_refused_and_keeps_nobody_out(
+    telemetry: Telemetry, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "READ_S", 0.1)
+    port = telemetry.app.settings.http_port
+    head = b"POST /v1/traces HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    stalling = [await asyncio.open_connection("127.0.0.1", port) for _ in range(web.MOST_REQUESTS)]
+    for _, writer in stalling:
+        writer.write(head)
+
+    for reader, writer in stalling:
+        async with asyncio.timeout(10):
+            assert b" 408 " in await reader.readline()
+        writer.close()
+    async with http.post("/v1/traces", json={}) as response:
+        assert response.status == 200
+
+
+async def test_what_is_absent_in_json_may_be_said_to_be(telemetry: Telemetry, http: aiohttp.ClientSession) -> None:
+    trace_id = new_trace_id()
+    async with http.post("/v1/traces", json=in_json(trace_id.hex(), parentSpanId=None)) as response:
+        assert response.status == 200
+    [one] = (await telemetry.trace(trace_id)).spans
+    assert one.parent_id == ""
 
 
 async def test_other_paths_and_verbs_are_not_there(http: aiohttp.ClientSession) -> None:

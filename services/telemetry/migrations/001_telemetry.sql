@@ -1,4 +1,4 @@
--- What was done, piece by piece. A span that was sent twice may be here twice: who reads takes it once.
+-- What was done, piece by piece. One that is sent again stays as it came first.
 CREATE TABLE spans (
     trace_id  text    NOT NULL, -- 32 hexadecimal digits
     span_id   text    NOT NULL, -- 16 hexadecimal digits
@@ -12,9 +12,9 @@ CREATE TABLE spans (
     failed    boolean NOT NULL,
     keep      text    NOT NULL, -- why its trace is to be kept: error, slow, compensation; empty: it does not say
     subject   text    NOT NULL, -- the aggregate it is about; empty: none
-    data      bytea   NOT NULL  -- opentelemetry.proto.trace.v1.Span, as it came but cut to size
+    data      bytea   NOT NULL, -- opentelemetry.proto.trace.v1.Span, as it came but cut to size
+    PRIMARY KEY (trace_id, span_id)
 );
-CREATE INDEX spans_trace ON spans (trace_id);
 
 -- What the spans of each trace say together: made anew from them whenever more of them came.
 CREATE TABLE traces (
@@ -70,4 +70,13 @@ CREATE TABLE calls_by_minute (
     faults bigint      NOT NULL,
     slow   bigint      NOT NULL, -- slower than the method's objective
     PRIMARY KEY (minute, method)
+);
+
+-- How far the calls of each process were counted: telemetry that starts again goes on from there.
+CREATE TABLE calls_counted (
+    process text        NOT NULL, -- its service, instance and beginning, as JSON
+    series  text        NOT NULL, -- attributes and bounds, as JSON
+    time    timestamptz NOT NULL, -- when they were counted last
+    buckets bigint[]    NOT NULL, -- how many there were until then, by how long they took
+    PRIMARY KEY (process, series)
 );
