@@ -103,7 +103,7 @@ class Exporter:
         self._export_spans = _export(channel, "trace.v1.TraceService")
         self._export_logs = _export(channel, "logs.v1.LogsService")
         self._export_metrics = _export(channel, "metrics.v1.MetricsService")
-        self._failures = 0
+        self._failures = Counter[Callable[..., Any]]()
 
     async def run(self) -> None:
         """Send now and then, until cancelled. No signal waits for another to be empty, nor fails with it."""
@@ -165,11 +165,11 @@ class Exporter:
         try:
             await export(request, timeout=TIMEOUT_S, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            self._failures += 1
-            if self._failures == TOLD_AFTER:
+            self._failures[export] += 1
+            if self._failures[export] == TOLD_AFTER:
                 _log.warning("telemetry is not taken", extra={"code": error.code().name, "error": error.details()})
             return error
-        self._failures = 0
+        self._failures[export] = 0
         return None
 
 

@@ -914,7 +914,9 @@ class Signal(_message.Message):
     """How many are stored now, about."""
     @_builtins.property
     def dropped(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many were dropped, by reason: `full`, `invalid`, `rate`."""
+        """How many were dropped, by reason: `full` where there was no room, `invalid`, `attributes` that were too large, `age`
+        and `size` of what was kept for long or is too much by now, `ended` what was not written when the service ended.
+        """
 
     def __init__(
         self,
