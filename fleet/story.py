@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -15,9 +16,15 @@ from google.protobuf.descriptor import ServiceDescriptor
 from mercato.inventory.v1.inventory_pb2 import GetReservationRequest, Reservation
 from mercato.notifications.v1.notifications_pb2 import ListMailsRequest, Mail
 from mercato.operations.v1 import operations_pb2
-from mercato.operations.v1.operations_pb2 import Event, ListEventsRequest, ListHandledEventsRequest, Saga
+from mercato.operations.v1.operations_pb2 import (
+    Event,
+    ListEventsRequest,
+    ListHandledEventsRequest,
+    ListSagasRequest,
+    Saga,
+)
 from mercato.operations.v1.operations_pb2_grpc import OperationsServiceStub
-from mercato.orders.v1.orders_pb2 import GetOrderRequest, GetReturnRequest, Order, Return
+from mercato.orders.v1.orders_pb2 import GetOrderRequest, GetReturnRequest, ListReturnsRequest, Order, Return
 from mercato.payments.v1.payments_pb2 import GetPaymentRequest, LedgerEntry, ListLedgerEntriesRequest, Payment
 from mercato.shipping.v1.shipping_pb2 import GetShipmentRequest, Shipment
 from mercato.telemetry.v1 import telemetry_pb2
@@ -139,20 +146,34 @@ class Teller:
 
     async def _about(self, name: str) -> Story:
         story = Story(name, await self._head(name))
-        subjects = _subjects(name, story.head)
+        subjects, returns = _subjects(name, story.head), await self._returns(name)
+        telling = [*subjects.items(), *(("orders", each) for each in returns)]
         sagas, told, story.ledger, story.resources, mails = await asyncio.gather(
-            self._ask("orders", self._operations.ListSagas(_of("orders", operations_pb2.ListSagasRequest, name))),
-            asyncio.gather(*(self._events(service, subject) for service, subject in subjects.items())),
+            asyncio.gather(*map(self._sagas, (name, *returns))),
+            asyncio.gather(*(self._events(service, subject) for service, subject in telling)),
             self._ledger(subjects.get("payments", "")),
             self._resources(name),
-            self._ask(
-                "notifications", self._shop.notifications.ListMails(ListMailsRequest(regarding=name, page_size=MOST))
-            ),
+            asyncio.gather(*map(self._mails, (name, *returns))),
         )
-        story.sagas = list(sagas.sagas) if sagas else []
-        story.mails = list(mails.mails) if mails else []
-        story.events = await self._with_handled([each for events in told for each in events])
+        story.sagas, story.mails = list(chain(*sagas)), list(chain(*mails))
+        story.events = await self._with_handled(list(chain(*told)))
         return story
+
+    async def _returns(self, name: str) -> list[str]:
+        """Return the names of what was brought back of an order."""
+        if not name.startswith("orders/"):
+            return []
+        answer = await self._ask("orders", self._shop.orders.ListReturns(ListReturnsRequest(order=name)))
+        return [each.name for each in answer.returns] if answer else []
+
+    async def _sagas(self, subject: str) -> Iterable[Saga]:
+        answer = await self._ask("orders", self._operations.ListSagas(_of("orders", ListSagasRequest, subject)))
+        return answer.sagas if answer else ()
+
+    async def _mails(self, subject: str) -> Iterable[Mail]:
+        request = ListMailsRequest(regarding=subject, page_size=MOST)
+        answer = await self._ask("notifications", self._shop.notifications.ListMails(request))
+        return answer.mails if answer else ()
 
     async def _head(self, name: str) -> Head | None:
         """Return the order or return itself."""

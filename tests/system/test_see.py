@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import psutil
@@ -114,6 +115,26 @@ async def test_the_story_of_a_refused_order_says_why_and_what_was_undone(fleet: 
         "RELEASED",
     ):
         assert said in text
+
+
+async def test_the_story_of_an_order_goes_on_with_what_was_brought_back(fleet: Plan, placed: list[str]) -> None:
+    async with connect(fleet.slot(f"{FRONT}/1").address) as shop:
+        bought = (await call(shop.orders.GetOrder, orders_pb2.GetOrderRequest(name=placed[0]))).order
+        line = orders_pb2.ReturnLine(product=bought.lines[0].product, quantity=1, unit_price=bought.lines[0].unit_price)
+        request = orders_pb2.CreateReturnRequest(
+            request_id=str(uuid4()), order=bought.name, customer=bought.customer, lines=[line]
+        )
+        returned = (await call(shop.orders.CreateReturn, request)).returned
+    text = ""
+
+    async def told() -> bool:
+        nonlocal text
+        text = await mercato(fleet, "trace", bought.name)
+        return "✓ refund_customer" in text and "ReturnCompleted" in text
+
+    await eventually(told)
+    assert returned.name in text
+    assert "✓ restock_goods" in text
 
 
 async def test_who_looks_is_not_recorded(fleet: Plan, placed: list[str]) -> None:
