@@ -17,6 +17,8 @@ from services.telemetry.rates import Tally, by_bound
 
 SERVED, CALLED = "rpc.server.call.duration", "rpc.client.call.duration"
 METHOD, STATUS = "rpc.method", "rpc.response.status_code"
+TOGETHER = "together"
+"""What tells in the name of several services that share its process."""
 CALLER, CALLEE, GROUP = "mercato.caller", "mercato.callee", "messaging.consumer.group.name"
 
 
@@ -109,7 +111,8 @@ class _Found:
             self._calls[seen[CALLER] or seen.service, callee].add(seen[STATUS], seen.rate, seen.buckets)
 
     def _serve(self, seen: _Seen) -> None:
-        service = service_of(seen[METHOD]) or seen.service
+        """Note calls that were served, by who tells of them: the gateway counts what it passes on as well."""
+        service = (seen.service == TOGETHER and service_of(seen[METHOD])) or seen.service
         self._served[service, seen[METHOD]].add(seen[STATUS], seen.rate, seen.buckets)
 
     def _serve_http(self, seen: _Seen) -> None:
