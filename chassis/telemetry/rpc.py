@@ -17,6 +17,9 @@ from chassis.telemetry.metrics import durations
 from chassis.telemetry.spans import exemplar, late_call, note, span
 from chassis.telemetry.trace import Trace
 
+CONSOLE = "console"
+"""Who looks on at the suite, as a caller: its calls are no part of how the suite is used."""
+
 _served_s = durations(
     "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code"
 )
@@ -55,7 +58,7 @@ class ClientCalls:
             self._observe_s[path, code](duration_s, exemplar(trace))
             return
         self._observe_s[path, code](duration_s)
-        if code in FAULTS:
+        if code in FAULTS and self._caller != CONSOLE:
             late_call(path, SpanKind.CLIENT, trace, code, duration_s, self._caller)
 
     @contextmanager

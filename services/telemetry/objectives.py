@@ -16,12 +16,13 @@ from mercato.telemetry.v1.telemetry_pb2 import ObjectiveStatus
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.policy import Objective
+from chassis.telemetry.rpc import CONSOLE
 from services.telemetry.domain import service_of
 from services.telemetry.intake import Signal
 from services.telemetry.live import Growth, Series
 from services.telemetry.points import Kind
 from services.telemetry.rates import is_fault
-from services.telemetry.traffic import CALLED, METHOD, STATUS
+from services.telemetry.traffic import CALLED, CALLER, METHOD, STATUS
 
 WINDOWS = tuple(timedelta(**of) for of in ({"days": 30}, {"minutes": 5}, {"hours": 1}, {"hours": 6}, {"days": 3}))
 """Over how long an objective is to be met, and over how long it is seen how fast its budget is spent."""
@@ -59,10 +60,12 @@ class Objectives:
         self._waiting: Counter[tuple[float, str, str]] = Counter()
 
     def count(self, series: Series, growth: Growth, now_s: float) -> None:
-        """Count the calls that a series grew by, if it is one of calls."""
+        """Count the calls that a series grew by, if it is one of calls that somebody needs, not who looks on."""
         told = dict(series.attributes)
         objective = self._objectives.get(told.get(METHOD, ""))
         if series.metric != CALLED or series.kind is not Kind.HISTOGRAM or objective is None:
+            return
+        if told.get(CALLER) == CONSOLE:
             return
         if len(self._waiting) >= MOST_COUNTS:
             self._signal.drop("full", 1)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from mercato.telemetry.v1 import telemetry_pb2 as pb
 
 from chassis.clock import timestamp
+from chassis.telemetry.rpc import CONSOLE
 from services.telemetry.domain import service_of
 from services.telemetry.live import GONE_S, Instance, Series
 from services.telemetry.points import Kind
@@ -107,7 +108,8 @@ class _Found:
         )
 
     def _call(self, seen: _Seen) -> None:
-        if callee := service_of(seen[METHOD]):
+        callee = service_of(seen[METHOD])
+        if callee and seen[CALLER] != CONSOLE:
             self._calls[seen[CALLER] or seen.service, callee].add(seen[STATUS], seen.rate, seen.buckets)
 
     def _serve(self, seen: _Seen) -> None:
