@@ -24,10 +24,10 @@ const ROW = 21;
 export const map = {
   title: () => "Map",
 
-  async load({ get, place, before }) {
-    const fleet = await readFleet(get);
+  async load({ spare, place, before }) {
+    const fleet = await readFleet(spare);
     const [found, wires] = [services(fleet), links(fleet)];
-    const course = await readCourse(get, SERVICE.exec(place.query.on)?.[1], before?.course);
+    const course = await readCourse(spare, SERVICE.exec(place.query.on)?.[1], before?.course);
     return { fleet, services: found, links: wires, course, ...remember(before, fleet, found) };
   },
 
@@ -113,7 +113,7 @@ function card(data, service, incoming, plan, chosen, wide) {
         { href: href("map", "", { on: chosen === key ? "" : key }), "aria-current": chosen === key && "true" },
         service.name,
       ),
-      h("span", { class: "figure" }, calls(service), h("small", {}, "/s")),
+      h("span", { class: "figure" }, calls(service, data.fleet.traffic), h("small", {}, "/s")),
     ),
     served(service),
     queues(service, data.fleet.traffic),
@@ -131,11 +131,11 @@ function card(data, service, incoming, plan, chosen, wide) {
   );
 }
 
-/** Calls a second: as its servers count them, or as the mesh hears, which knows of gRPC only. */
-function calls(service) {
+/** Calls a second: as its servers count them; where nobody tells what those count, as the mesh hears. */
+function calls(service, told) {
   const counted = service.methods.reduce((sum, { rates = {} }) => sum + (rates.callsPerSecond ?? 0), 0);
   const heard = service.instances.reduce((sum, one) => sum + (one.callsPerSecond ?? 0), 0);
-  return rate(service.methods.some((one) => one.method.includes(" ")) ? Math.max(counted, heard) : counted || heard);
+  return rate(told ? counted : heard);
 }
 
 function served(service) {
