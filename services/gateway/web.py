@@ -107,7 +107,7 @@ class Front:
         path, _, query = request.raw_path.partition("?")
         if page := self._pages.get(path):
             route.text = page.route
-            call.caller = CONSOLE if page.route == f"/{CONSOLE}" else ""
+            call.caller = CONSOLE if page.route == f"/{CONSOLE}" else caller_of(request.headers)
             return page.response(request.method, headers)
         if request.method == hdrs.METH_OPTIONS:
             return self._options(path, headers)
