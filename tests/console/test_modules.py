@@ -127,6 +127,14 @@ async def test_where_all_report_to_has_wires_only_from_the_door(page: Page) -> N
     assert "edge/orders/payments" in found
 
 
+async def test_services_in_one_process_have_the_wires_of_their_calls(page: Page) -> None:
+    pairs = [("gateway", "orders"), ("gateway", "inventory"), ("orders", "inventory"), ("orders", "payments")]
+    pairs += [("mesh", "telemetry"), ("together", "inventory"), ("together", "orders")]
+    traffic = json.dumps({"edges": [{"caller": caller, "callee": callee} for caller, callee in pairs]})
+    found = await run(page, "fleet.js", f"[...it.links({{ mesh: null, traffic: {traffic} }}).keys()]")
+    assert found == [f"edge/{caller}/{callee}" for caller, callee in pairs if caller != "together"]
+
+
 @pytest.mark.parametrize(
     ("instance", "word"),
     [

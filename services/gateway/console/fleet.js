@@ -48,7 +48,7 @@ export function links({ mesh, traffic }) {
     if (from !== to) found.set(`${kind}/${from}/${to}`, { key: `${kind}/${from}/${to}`, kind, from, to, ...more });
   };
   for (const [from, to] of askedFor(mesh)) add("edge", from, to, {});
-  for (const edge of traffic?.edges ?? []) add("edge", edge.caller, edge.callee, { edge });
+  for (const edge of traffic?.edges ?? []) if (edge.caller !== TOGETHER) add("edge", edge.caller, edge.callee, { edge });
   leaveOutReports(found);
   for (const stream of traffic?.streams ?? []) add("stream", stream.producer, stream.consumer, { stream });
   return found;
@@ -79,6 +79,9 @@ function askedFor(mesh) {
 }
 
 const FEW = 4;
+
+/** In whose name services tell that share its process; it calls nobody. */
+export const TOGETHER = "together";
 
 /** Return the sum of a gauge over instances, whatever its attributes. */
 export const gauge = (instances, name) => readings(instances, name).reduce((sum, [, value]) => sum + value, 0);

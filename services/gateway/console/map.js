@@ -3,7 +3,7 @@
 import { readCourse } from "./course.js";
 import { details } from "./details.js";
 import { h, svg } from "./dom.js";
-import { breakers, common, gauge, links, readFleet, services } from "./fleet.js";
+import { TOGETHER, breakers, common, gauge, links, readFleet, services } from "./fleet.js";
 import { glance, remember } from "./glance.js";
 import { health } from "./health.js";
 import { tint } from "./hue.js";
@@ -36,11 +36,17 @@ export const map = {
     return [
       h("h1", { class: "unseen" }, "Map of services"),
       lacks(data.fleet),
+      data.services.has(TOGETHER) && shared(),
       glance(data),
       data.services.size > 0 && h("div", { class: "mapped" }, drawn(data, chosen, width), details(data, chosen)),
     ];
   },
 };
+
+const shared = () =>
+  nothing(
+    "Services that share a process tell of queues, events and breakers in its name, together: there is their sum.",
+  );
 
 /** What cannot be shown, and why. */
 function lacks({ mesh, traffic }) {
