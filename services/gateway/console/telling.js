@@ -1,5 +1,5 @@
 // Gathers an order's story: what each service has of it. Undefined is what is not there, null what cannot be had now;
-// nothing is asked for before it may be there.
+// nothing is asked for before it is there, nor of who does not even tell its events.
 
 import { readFleet, readKeepers, thoseWith } from "./fleet.js";
 import { chosenTrace } from "./trace.js";
@@ -24,19 +24,19 @@ export async function readStory({ get, spare, place, before }) {
     readEvents(spare, id, returns ?? []),
   ]);
   const found = traces?.toReversed() ?? null;
-  const began = (service) =>
-    told.silent.includes(service) || told.events.some((event) => event.subject === `${PARTS[service]}/${id}`);
-  const part = async (service, path, field) => {
-    const answer = began(service) ? await spare(path) : undefined;
-    return answer && answer[field];
+  const part = async (service, field, path = `/v1/${PARTS[service]}/${id}`, query) => {
+    if (told.silent.includes(service)) return null;
+    if (!told.events.some((event) => event.subject === `${PARTS[service]}/${id}`)) return undefined;
+    const answer = await spare(path, query);
+    return answer && (answer[field] ?? []);
   };
   const [trace, handled, reservation, payment, shipment, entries] = await Promise.all([
     readTrace(spare, chosenTrace(found, place), before?.trace),
-    readHandled(spare, consumers, told.events),
-    part("inventory", `/v1/reservations/${id}`, "reservation"),
-    part("payments", `/v1/payments/${id}`, "payment"),
-    part("shipping", `/v1/shipments/${id}`, "shipment"),
-    began("payments") ? list(spare("/v1/ledger/entries", { subject: `payments/${id}` }), "entries") : [],
+    readHandled(spare, consumers, told),
+    part("inventory", "reservation"),
+    part("payments", "payment"),
+    part("shipping", "shipment"),
+    part("payments", "entries", "/v1/ledger/entries", { subject: `payments/${id}` }),
   ]);
   return {
     order,
@@ -90,12 +90,14 @@ async function readConsumers(get, spare) {
 }
 
 /** Return who handled what, a Map from an event's id to `[{ service, time }]`, and the consumers that do not tell. */
-async function readHandled(spare, consumers, events) {
+async function readHandled(spare, consumers, { events, silent }) {
   const ids = events.map((event) => event.id);
   const handled = new Map();
   if (!ids.length) return { handled, silent: [] };
   const answers = await Promise.all(
-    consumers.map((service) => list(spare(`/v1/services/${service}/handledEvents`, { ids }), "events")),
+    consumers.map((service) =>
+      silent.includes(service) ? null : list(spare(`/v1/services/${service}/handledEvents`, { ids }), "events"),
+    ),
   );
   answers.forEach((found, index) => {
     for (const { id, handleTime } of found ?? []) {
