@@ -19,6 +19,8 @@ from chassis.telemetry.spans import begin, exemplar, fail, late_call, trace_of
 from chassis.telemetry.trace import Trace
 
 SYSTEM = {"rpc.system.name": "grpc"}
+CONSOLE = "console"
+"""Who looks on at the suite, as a caller: its calls are no part of how the suite is used."""
 
 _served_s = durations(
     "rpc.server.call.duration", "Time calls were served, by their end.", "rpc.method", "rpc.response.status_code",
@@ -63,7 +65,7 @@ class ClientCalls:
             self._observe_s[path, code](duration_s, exemplar(trace))
             return
         self._observe_s[path, code](duration_s)
-        if code in FAULTS:
+        if code in FAULTS and self._caller != CONSOLE:
             late_call(path, SpanKind.CLIENT, trace, code, duration_s, self._caller)
 
 

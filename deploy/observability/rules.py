@@ -4,7 +4,8 @@ The method is that of Google's Site Reliability Workbook, chapter 5, "Alerting o
 alerts. A burn rate of 1 spends the error budget of 30 days in just 30 days.
 
 What is measured is what callers see (`rpc.client.call.duration`, the gateway being the caller of what comes from
-outside): who is dead, cut off or too full to take a call does not count it, so that only its callers know.
+outside): who is dead, cut off or too full to take a call does not count it, so that only its callers know. Left out is
+who only looks on.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chassis.status import FAULTS
+from chassis.telemetry.rpc import CONSOLE
 from deploy.observability.objectives import Promise
 from deploy.observability.yaml import Value
 
 FAULTY = "|".join(sorted(FAULTS))
 """The codes of calls that failed by a fault of the server, as Prometheus matches them."""
+
+CALLERS = f'mercato_caller!="{CONSOLE}"'
 
 UNITS_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -81,10 +85,11 @@ def rates(window: str, promises: Iterable[Promise], scale: Scale) -> list[Value]
     """Return rules that record, by method and over a window, how many calls there were a second, and bad ones."""
     over, calls = scale(window), f"rpc_method:calls:rate{window}"
     bounds = sorted({promise.objective.latency_s for promise in promises if promise.objective.latency_s is not None})
-    faults = f'rpc_client_call_duration_seconds_count{{rpc_response_status_code=~"{FAULTY}"}}'
-    fast = f'rpc_client_call_duration_seconds_bucket{{le=~"{"|".join(map(str, bounds))}"}}'
+    counts = f"rpc_client_call_duration_seconds_count{{{CALLERS}}}"
+    faults = f'rpc_client_call_duration_seconds_count{{{CALLERS}, rpc_response_status_code=~"{FAULTY}"}}'
+    fast = f'rpc_client_call_duration_seconds_bucket{{{CALLERS}, le=~"{"|".join(map(str, bounds))}"}}'
     return [
-        {"record": calls, "expr": f"sum by (rpc_method) (rate(rpc_client_call_duration_seconds_count[{over}]))"},
+        {"record": calls, "expr": f"sum by (rpc_method) (rate({counts}[{over}]))"},
         {
             "record": f"rpc_method:faults:rate{window}",
             "expr": f"sum by (rpc_method) (rate({faults}[{over}]))\nor 0 * {calls}",

@@ -23,7 +23,7 @@ from chassis.errors import Internal, MercatoError
 from chassis.server import Server
 from chassis.telemetry.instance import Telemetry
 from chassis.telemetry.metrics import durations
-from chassis.telemetry.rpc import ClientCalls
+from chassis.telemetry.rpc import CONSOLE, ClientCalls
 from chassis.telemetry.trace import Trace
 from services.gateway.calls import HttpCall
 from services.gateway.cors import Cors
@@ -65,7 +65,7 @@ class Front:
         self._cors = cors
         self._calls, self._streams = server.calls, server.streams
         self._telemetry = telemetry
-        self._made = ClientCalls(telemetry.fields["service"])
+        self._made, self._looking_on = ClientCalls(telemetry.fields["service"]), ClientCalls(CONSOLE)
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def close(self) -> None:
@@ -107,6 +107,7 @@ class Front:
         path, _, query = request.raw_path.partition("?")
         if page := self._pages.get(path):
             route.text = page.route
+            call.caller = CONSOLE if page.route == f"/{CONSOLE}" else caller_of(request.headers)
             return page.response(request.method, headers)
         if request.method == hdrs.METH_OPTIONS:
             return self._options(path, headers)
@@ -120,7 +121,7 @@ class Front:
 
     @contextmanager
     def _calling(self, path: str, exchange: Exchange, caller: str) -> Iterator[tuple[tuple[str, str], ...]]:
-        with self._made.calling(path) as trace:
+        with (self._looking_on if caller == CONSOLE else self._made).calling(path) as trace:
             yield exchange.metadata(caller, trace)
 
     def _options(self, path: str, headers: Mapping[str, str]) -> Response:
@@ -136,10 +137,11 @@ class _Route:
 
 
 def _note(request: BaseRequest, exchange: Exchange, call: Call, route: _Route, status: int, incoming: Incoming) -> None:
-    """Count, record and log one request."""
+    """Count, record and log one request; who looks on would see mostly itself, so that its requests are not."""
     method = request.method if request.method in _METHODS else "_OTHER"
-    duration_s = incoming.duration_s
-    _seconds.labels(method, route.text, status).observe(duration_s, incoming.exemplar)
+    duration_s, looks_on = incoming.duration_s, call.caller == CONSOLE
+    if not looks_on:
+        _seconds.labels(method, route.text, status).observe(duration_s, incoming.exemplar)
     attributes: dict[str, str | int] = {
         "http.request.method": method,
         "http.route": route.text,
@@ -148,9 +150,10 @@ def _note(request: BaseRequest, exchange: Exchange, call: Call, route: _Route, s
         "http.response.status_code": status,
         "mercato.caller": call.caller,
     }
-    error = str(status) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    error = str(status) if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not looks_on else ""
     incoming.end(f"{method} {route.text}".strip(), error, attributes)
-    _log.info(
+    _log.log(
+        logging.DEBUG if looks_on else logging.INFO,
         f"{request.method} {request.raw_path.partition('?')[0][:200]}",
         extra={
             "method": call.method,

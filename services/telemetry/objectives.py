@@ -16,6 +16,7 @@ from mercato.telemetry.v1.telemetry_pb2 import ObjectiveStatus
 from chassis.clock import Clock
 from chassis.database import Batch, Database
 from chassis.policy import Objective
+from chassis.telemetry.rpc import CONSOLE
 from services.telemetry.counted import Counted, Key
 from services.telemetry.domain import service_of
 from services.telemetry.intake import Signal
@@ -23,7 +24,7 @@ from services.telemetry.live import Growth
 from services.telemetry.otlp import Sender
 from services.telemetry.points import Kind, Reading
 from services.telemetry.rates import is_fault
-from services.telemetry.traffic import CALLED, METHOD, STATUS
+from services.telemetry.traffic import CALLED, CALLER, METHOD, STATUS
 
 WINDOWS = tuple(timedelta(**of) for of in ({"days": 30}, {"minutes": 5}, {"hours": 1}, {"hours": 6}, {"days": 3}))
 """Over how long an objective is to be met, and over how long it is seen how fast its budget is spent."""
@@ -122,9 +123,10 @@ class Objectives:
         await self._counted.expire(self._clock.now())
 
     def _objective(self, reading: Reading) -> Objective | None:
-        """Return the objective of the calls that are read; None where it is not of calls, or they have none."""
-        is_of_calls = reading.metric == CALLED and reading.kind is Kind.HISTOGRAM
-        return self._objectives.get(dict(reading.attributes).get(METHOD, "")) if is_of_calls else None
+        """Return the objective of the calls that are read; None where it is of none, or of who only looks on."""
+        told = dict(reading.attributes)
+        counts = reading.metric == CALLED and reading.kind is Kind.HISTOGRAM and told.get(CALLER) != CONSOLE
+        return self._objectives.get(told.get(METHOD, "")) if counts else None
 
 
 def slower(objective: Objective, bounds: Sequence[float], buckets: Sequence[int]) -> int:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from mercato.telemetry.v1 import telemetry_pb2 as pb
 
 from chassis.clock import timestamp
+from chassis.telemetry.rpc import CONSOLE
 from services.telemetry.domain import service_of
 from services.telemetry.live import GONE_S, Instance, Series
 from services.telemetry.otlp import LONGEST_NAME
@@ -25,6 +26,8 @@ MOST_BYTES = 900 * 1024
 """Of edges, streams, methods and instances each."""
 MOST_GAUGES = 200
 """That are told of an instance."""
+TOGETHER = "together"
+"""What tells in the name of several services that share its process."""
 CALLER, CALLEE, GROUP = "mercato.caller", "mercato.callee", "messaging.consumer.group.name"
 
 Told = TypeVar("Told", bound=Message)
@@ -116,11 +119,13 @@ class _Found:
         )
 
     def _call(self, seen: _Seen) -> None:
-        if callee := service_of(seen[METHOD]):
+        callee = service_of(seen[METHOD])
+        if callee and seen[CALLER] != CONSOLE:
             self._calls[seen[CALLER] or seen.service, callee].add(seen[STATUS], seen.rate, seen.buckets)
 
     def _serve(self, seen: _Seen) -> None:
-        service = service_of(seen[METHOD]) or seen.service
+        """Note calls that were served, by who tells of them: the gateway counts what it passes on as well."""
+        service = (seen.service == TOGETHER and service_of(seen[METHOD])) or seen.service
         self._served[service, seen[METHOD]].add(seen[STATUS], seen.rate, seen.buckets)
 
     def _serve_http(self, seen: _Seen) -> None:

@@ -49,12 +49,30 @@ async def test_no_view_is_wider_than_a_phone(page: Page, places: list[str]) -> N
 
 async def test_a_dead_letter_can_be_replayed_on_a_phone_without_scrolling_sideways(page: Page) -> None:
     letter = {"id": "orders/1/2", "type": "mercato.orders.v1.OrderConfirmed", "key": "orders/1", "error": "long " * 40}
-    await page.route("**/deadLetters", lambda route: route.fulfill(json={"deadLetters": [letter]}))
+    await page.route("**/deadLetters?*", lambda route: route.fulfill(json={"deadLetters": [letter]}))
     await page.set_viewport_size({"width": 390, "height": 844})
     await shown(page, "#/dead-letters")
     box = await page.get_by_role("button", name="Replay orders/1/2").first.bounding_box()
     assert box
     assert box["x"] + box["width"] < 390
+
+
+async def test_no_view_is_out_of_reach(page: Page) -> None:
+    await shown(page, "#/map")
+    for width in (390, 768, 961, 1280):
+        await page.set_viewport_size({"width": width, "height": 844})
+        await within_reach(page, width)
+
+
+async def within_reach(page: Page, width: int) -> None:
+    """Hold that the links to all views are to be seen."""
+    for link in await page.get_by_role("navigation", name="Views").get_by_role("link").all():
+        box = await link.bounding_box()
+        assert box
+        assert box["x"] + box["width"] <= width
+        assert await link.evaluate(
+            "(it) => it.offsetLeft + it.offsetWidth <= it.parentNode.offsetLeft + it.parentNode.clientWidth"
+        )
 
 
 @pytest.mark.parametrize(("scheme", "width"), list(product(("light", "dark"), WIDTHS)))

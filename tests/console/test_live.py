@@ -13,7 +13,7 @@ from uuid import uuid4
 import aiohttp
 import asyncpg
 import pytest
-from mercato.orders.v1.orders_pb2 import OrderConfirmed
+from mercato.orders.v1.orders_pb2 import CreateReturnRequest, GetOrderRequest, Order, OrderConfirmed, ReturnLine
 from playwright.async_api import Browser, Page, expect
 
 from chassis.bus import Event
@@ -21,9 +21,10 @@ from chassis.money import money
 from chassis.nats import NatsBus
 from chassis.telemetry.trace import Trace
 from fleet import lifecycle
-from fleet.plan import Plan
+from fleet.client import call, connect
+from fleet.plan import FRONT, Plan
 from tests.stage import eventually
-from tests.system.test_promises import best_of
+from tests.system.test_promises import best_of, new_customer, new_product, order_of
 
 SEEN_WITHIN_S = 2.0
 
@@ -237,5 +238,120 @@ async def test_a_view_that_cannot_be_read_says_which_it_is_and_comes_by_itself(b
     await expect(page.get_by_role("status")).to_contain_text("The service could not be reached.")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Objectives")
     await page.unroute_all()
-    await expect(page.get_by_role("table")).to_be_visible()
+    await expect(page.locator("main")).to_contain_text("error budget")
     await page.close()
+
+
+async def test_a_hash_that_leads_nowhere_says_so(page: Page) -> None:
+    for place in ("nosuch", "constructor", "__proto__", "map/of/what"):
+        await page.goto(f"/console#/{place}")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+        await page.get_by_role("link", name="The map").click()
+        await expect(page.locator(".card").first).to_be_visible()
+
+
+async def test_a_hash_that_means_nothing_is_an_answer_too(browser: Browser, url: str) -> None:
+    page = await browser.new_page(base_url=url)
+    await page.goto("/console#/orders/%E0%A4%A")
+    await expect(page.get_by_role("navigation", name="Views")).to_be_visible()
+    await expect(page.locator("main")).to_contain_text("not UTF-8")
+    await page.close()
+
+
+async def test_a_fault_of_a_view_is_said_and_the_page_goes_on(browser: Browser, url: str) -> None:
+    page = await browser.new_page(base_url=url)
+    await page.route("**/v1/objectives", lambda route: route.fulfill(json={"objectives": 7}))
+    await page.goto("/console#/objectives")
+    await expect(page.get_by_role("status")).to_contain_text("This page has a fault")
+    await expect(page.locator("#pulse .badge.bad")).to_be_visible()
+    await page.unroute_all()
+    await expect(page.locator("#pulse .badge.good")).to_be_visible()
+    await expect(page.get_by_role("status")).to_have_count(0)
+    await page.close()
+
+
+SPANS = 400
+
+
+def span(number: int, **more: Any) -> dict[str, Any]:
+    start = datetime.fromtimestamp(1_700_000_000 + number, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    parent = "" if number == 0 else f"{0:016x}"
+    return {"id": f"{number:016x}", "parentId": parent, "service": "orders", "name": f"step {number}",
+            "startTime": start, "duration": "0.5s", **more}  # fmt: skip
+
+
+async def test_a_link_to_a_span_leads_to_it_wherever_it_is(page: Page) -> None:
+    name = f"traces/{'a' * 32}"
+    linked = {"trace": name, "spanId": f"{SPANS - 5:016x}"}
+    spans = [span(number, links=[linked] if number == 300 else []) for number in range(SPANS)]
+    spans[1].pop("name")
+    trace = {"name": name, "spans": spans, "spanCount": SPANS, "startTime": spans[0]["startTime"], "duration": "400s"}
+    await page.route(f"**/v1/{name}", lambda route: route.fulfill(json={"trace": trace}))
+    await page.goto(f"/console#/{name}?span={300:016x}")
+    details = page.get_by_role("complementary", name="Chosen span")
+    await expect(page.get_by_role("treeitem").nth(300)).to_be_in_viewport()
+    await expect(details).to_contain_text("step 300")
+    await details.get_by_role("link", name=f"span {SPANS - 5:016x}").click()
+    await expect(details).to_contain_text(f"step {SPANS - 5}")
+    await expect(page.get_by_role("treeitem").nth(SPANS - 5)).to_be_in_viewport()
+    await page.get_by_role("tree").evaluate("(it) => (it.scrollTop = 0)")
+    await page.set_viewport_size({"width": 1400, "height": 900})  # for which the page is drawn anew
+    await expect(page.get_by_role("treeitem").first).to_be_in_viewport()
+
+
+async def test_the_way_back_leads_to_where_one_was(page: Page) -> None:
+    orders = [{"name": f"orders/{number:08}", "placeTime": "2026-01-01T00:00:00Z"} for number in range(80)]
+    await page.route("**/v1/orders?*", lambda route: route.fulfill(json={"orders": orders}))
+    await page.goto("/console#/orders")
+    last = page.get_by_role("link", name="00000079")
+    await last.scroll_into_view_if_needed()
+    await eventually(lambda: page.evaluate("history.state?.top > 0"))
+    await page.get_by_role("navigation", name="Views").get_by_role("link", name="Sagas").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sagas")
+    assert await page.evaluate("scrollY") == 0
+    await page.go_back()
+    await expect(last).to_be_in_viewport()
+
+
+async def test_an_order_is_found_by_what_a_list_shows_of_its_id(page: Page) -> None:
+    orders = [{"name": f"orders/{uuid4()}", "placeTime": "2026-01-01T00:00:00Z"} for _ in range(3)]
+    await page.route("**/v1/orders?*", lambda route: route.fulfill(json={"orders": orders}))
+    await page.goto("/console#/orders")
+    await page.get_by_role("searchbox").fill(f"…{orders[1]['name'][-8:]}")
+    await page.get_by_role("button", name="Find").click()
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await expect(page.locator("tbody")).to_contain_text(orders[1]["name"][-8:])
+
+
+async def test_who_looks_finds_no_lines_of_looking(page: Page, api: aiohttp.ClientSession) -> None:
+    await page.goto("/console#/sagas")
+    async with page.expect_response("**/v1/services/orders/sagas?*"):
+        pass
+    await expect(page.locator("main")).to_contain_text("stuck")
+    async with api.get("/v1/logs", params={"service": "gateway", "page_size": "500"}) as answer:
+        lines = (await answer.json())["logs"]
+    assert [line for line in lines if line.get("attributes", {}).get("caller") == "console"] == []
+
+
+async def test_an_orders_story_tells_of_its_returns(page: Page, fleet: Plan) -> None:
+    async with connect(fleet.slot(f"{FRONT}/1").address) as shop:
+        customer, product = await new_customer(shop), await new_product(shop, pieces=1)
+        order = (await call(shop.orders.PlaceOrder, order_of(customer, product))).order
+        line = ReturnLine(product=product, quantity=1, unit_price=order.lines[0].unit_price)
+        request = CreateReturnRequest(request_id=str(uuid4()), order=order.name, customer=customer, lines=[line])
+
+        async def confirmed() -> bool:
+            found = await shop.orders.GetOrder(GetOrderRequest(name=order.name))
+            return found.order.state == Order.STATE_CONFIRMED
+
+        await eventually(confirmed)
+        returned = (await call(shop.orders.CreateReturn, request)).returned
+    await page.goto(f"/console#/{order.name}")
+    rows = page.get_by_role("region", name="Returns").get_by_role("row")
+    await expect(rows.filter(has_text=returned.name[-8:])).to_contain_text("completed")
+    saga = page.locator("section", has=page.get_by_role("heading", name=f"return …{returned.name[-8:]}"))
+    await expect(saga.locator(".steps > li.good")).to_have_count(2)
+    events = page.get_by_role("region", name="Events").get_by_role("row")
+    for event in ("ReturnRequested", "ReturnCompleted"):
+        await expect(events.filter(has_text=event)).to_have_count(1)
+    await expect(page.locator(".mails")).to_contain_text("ReturnCompleted")

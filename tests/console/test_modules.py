@@ -76,7 +76,19 @@ async def test_in_a_large_trace_what_failed_or_is_sought_stays_open(page: Page) 
     ]
     told = json.dumps(spans)
     assert await run(page, "spans.js", f"it.plainCalls({told})") == ["ReserveStock", "CommitStock"]
-    assert await run(page, "spans.js", f"it.plainCalls({told}, 'UPDATE')") == ["ReserveStock"]
+    assert await run(page, "spans.js", f"[...it.above({told}, 'UPDATE')]") == ["CommitStock", "PlaceOrder"]
+
+
+async def test_spans_that_are_below_each_other_are_shown_as_well(page: Page) -> None:
+    spans = [
+        {"id": name, "parentId": parent, "startTime": f"2026-01-01T00:00:00.00{at}Z"}
+        for name, parent, at in (("root", "", 0), ("own", "own", 1), ("one", "other", 2), ("other", "one", 3))
+    ]
+    rows = await run(page, "spans.js", f"it.rows({spans}).map((row) => [row.span.id, row.depth, row.children])")
+    assert rows == [["root", 0, 0], ["own", 0, 0], ["one", 0, 1], ["other", 1, 0]]
+    closed = await run(page, "spans.js", f"it.rows({spans}, new Set(['one'])).map((row) => row.span.id)")
+    assert closed == ["root", "own", "one"]
+    assert await run(page, "spans.js", f"[...it.above({spans}, 'one')]") == ["other", "one"]
 
 
 STUCK = {
@@ -113,6 +125,14 @@ async def test_where_all_report_to_has_wires_only_from_the_door(page: Page) -> N
     found = await run(page, "fleet.js", f"[...it.links({{ mesh: null, traffic: {traffic} }}).keys()]")
     assert [key for key in found if key.endswith("/mesh")] == ["edge/gateway/mesh"]
     assert "edge/orders/payments" in found
+
+
+async def test_services_in_one_process_have_the_wires_of_their_calls(page: Page) -> None:
+    pairs = [("gateway", "orders"), ("gateway", "inventory"), ("orders", "inventory"), ("orders", "payments")]
+    pairs += [("mesh", "telemetry"), ("together", "inventory"), ("together", "orders")]
+    traffic = json.dumps({"edges": [{"caller": caller, "callee": callee} for caller, callee in pairs]})
+    found = await run(page, "fleet.js", f"[...it.links({{ mesh: null, traffic: {traffic} }}).keys()]")
+    assert found == [f"edge/{caller}/{callee}" for caller, callee in pairs if caller != "together"]
 
 
 @pytest.mark.parametrize(
@@ -159,17 +179,124 @@ async def test_what_all_instances_look_at_counts_once(page: Page) -> None:
     assert await run(page, "fleet.js", f"it.common({instances}, 'mercato.saga.live', '=running')") == 0
 
 
-async def test_services_in_one_process_are_asked_though_they_tell_in_its_name(page: Page) -> None:
-    mesh = {"services": [{"service": name} for name in ("gateway", "orders", "catalog")]}
-    heard = [{"service": "together", "instance": "together/1", "gauges": {"mercato.dead_letters": 1}}]
-    fleet = {"mesh": mesh, "traffic": {"instances": heard}}
-    assert await run(page, "fleet.js", f"it.thoseWith({fleet}, 'mercato.dead_letters')") == ["catalog", "orders"]
-    heard = [
-        {"service": "orders", "instance": "orders/1", "gauges": {"mercato.dead_letters": 1}},
-        {"service": "catalog", "instance": "catalog/1", "gauges": {"mercato.loop.delay": 0}},
-    ]
-    fleet = {"mesh": mesh, "traffic": {"instances": heard}}
-    assert await run(page, "fleet.js", f"it.thoseWith({fleet}, 'mercato.dead_letters')") == ["orders"]
+@pytest.mark.parametrize(
+    ("traffic", "asked"),
+    [
+        ({"instances": [{"service": "together", "gauges": {"mercato.dead_letters": 1}}]}, ["catalog", "orders"]),
+        (
+            {
+                "instances": [
+                    {"service": "orders", "instance": "orders/1", "gauges": {"mercato.dead_letters": 1}},
+                    {"service": "catalog", "instance": "catalog/1", "gauges": {"mercato.loop.delay": 0}},
+                ]
+            },
+            ["orders"],
+        ),
+        (None, ["catalog", "orders"]),
+    ],
+    ids=["in one process", "each tells", "nobody tells"],
+)
+async def test_asked_are_all_but_those_who_tell_that_they_have_none(
+    page: Page, traffic: dict[str, Any] | None, asked: list[str]
+) -> None:
+    fleet = f"{{ mesh: null, traffic: {json.dumps(traffic)} }}"
+    found = await run(page, "fleet.js", f"it.thoseWith({fleet}, ['catalog', 'orders'], 'mercato.dead_letters')")
+    assert found == asked
+
+
+async def test_who_keeps_events_is_what_the_api_says(page: Page) -> None:
+    keepers = await run(page, "fleet.js", "await it.readKeepers((path) => fetch(path).then((each) => each.json()))")
+    assert keepers == ["catalog", "customers", "inventory", "notifications", "orders", "payments", "shipping"]
+
+
+@pytest.mark.parametrize(
+    ("silent", "number", "words"), [([], 0, "none"), (["orders"], 0, "not all answer"), (["orders"], 2, "two")]
+)
+async def test_nothing_is_well_before_all_have_answered(page: Page, silent: list[str], number: int, words: str) -> None:
+    said = "two" if number else "none"
+    badge = f"(({{ className, textContent }}) => [className, textContent])(it.tally({number}, '{said}', {silent}))"
+    tone, text = await run(page, "parts.js", badge)
+    assert text == words
+    assert (tone == "badge good") is (words == "none")
+
+
+REGISTERED = {"mesh/1": "1", "orders/1": "1", "catalog/1": "1"}
+
+
+@pytest.mark.parametrize(
+    ("readings", "returned"),
+    [
+        ([REGISTERED, REGISTERED | {"orders/1": "2"}], ["orders/1"]),
+        ([REGISTERED, {}, REGISTERED | {"orders/1": "2"}], ["orders/1"]),
+        ([REGISTERED, {}, dict.fromkeys(REGISTERED, "2")], ["mesh/1"]),
+        ([REGISTERED, {"orders/1": "2"}, {"mesh/1": "3", "orders/1": "2"}, dict.fromkeys(REGISTERED, "3")],
+         ["mesh/1", "orders/1"]),
+        ([REGISTERED, {"mesh/1": "2", "orders/1": "2"}, dict.fromkeys(REGISTERED, "2")], ["mesh/1"]),
+    ],
+    ids=["a crash", "a crash unseen", "the mesh anew", "a crash after that", "the mesh anew, one by one"],
+)  # fmt: skip
+async def test_who_registers_with_a_mesh_that_is_new_did_not_come_back(
+    page: Page, readings: list[dict[str, str]], returned: list[str]
+) -> None:
+    told = [
+        {"services": [{"service": name.split("/")[0], "instances": [{"name": name, "registerTime": time}]}
+                      for name, time in reading.items()]}
+        for reading in readings
+    ]  # fmt: skip
+    remembered = f"{json.dumps(told)}.reduce((before, mesh) => it.remember(before, ...of(mesh)), undefined)"
+    services = "(await import('/console/fleet.js')).services"
+    expression = (
+        f"await (async () => {{ const services = {services};"
+        " const of = (mesh) => [{ mesh, traffic: null }, services({ mesh, traffic: null })];"
+        f" return [...{remembered}.returned.keys()]; }})()"
+    )
+    assert sorted(await run(page, "glance.js", expression)) == returned
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("#/orders/a%2Fb?span=1", {"view": "orders", "argument": "a/b", "query": {"span": "1"}}),
+        ("#/orders/%E0%A4%A", {"view": "orders", "argument": "%E0%A4%A", "query": {}}),
+        ("", {"view": "map", "argument": "", "query": {}}),
+    ],
+)
+async def test_a_hash_of_any_kind_is_a_place(page: Page, given: str, place: dict[str, Any]) -> None:
+    assert await run(page, "router.js", f"it.parse('{given}')") == place
+
+
+async def test_who_is_asked_too_often_or_too_slowly_is_asked_again(page: Page) -> None:
+    final = "[400, 404, 408, 429, 503, 0].map((status) => new it.Failure(status, '').final)"
+    assert await run(page, "api.js", final) == [True, True, False, False, False, False]
+
+
+async def test_what_a_view_can_do_without_keeps_nobody_waiting(page: Page) -> None:
+    told = await run(
+        page,
+        "api.js",
+        """await (async () => {
+          const answers = [];
+          let asked = 0;
+          const spare = new it.Spare(() => (asked++, new Promise((done, fail) => answers.push({ done, fail }))));
+          const began = performance.now();
+          const told = [await spare.ask("/a")];
+          const waited = performance.now() - began;
+          told.push(await spare.ask("/a"));
+          answers[0].done("late");
+          await new Promise((done) => setTimeout(done));
+          const third = spare.ask("/a");
+          answers[1].done("next");
+          told.push(await third);
+          const fourth = spare.ask("/a");
+          answers[2].fail(new it.Failure(503, ""));
+          told.push(await fourth, await spare.ask("/a"), asked, waited > 900 && waited < 3000, spare.lacking);
+          const missing = spare.ask("/b");
+          answers[3].fail(new it.Failure(404, ""));
+          told.push((await missing) === undefined);
+          return told;
+        })()""",
+    )
+    assert told == [None, None, "next", None, None, 3, True, True, True]
 
 
 @pytest.mark.parametrize(("width", "last"), [(390, 0.6), (1280, 0.92)])

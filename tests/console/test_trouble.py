@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
 
 import asyncpg
 import pytest
+from mercato.orders.v1.orders_pb2 import GetOrderRequest, Order
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
+from fleet import lifecycle
 from fleet.client import Shop, call, connect
 from fleet.plan import FRONT, Plan
 from tests.console.conftest import Scheme
@@ -112,3 +119,97 @@ async def test_it_is_over_when_it_is_mended(page: Page, fleet: Plan, order: str)
     await expect(page.get_by_role("list", name="At a glance")).to_contain_text("0Breakers open")
     await shown(page, f"#/{order}")
     await expect(page.locator('[data-key="reserve_stock"] .undo')).to_contain_text("undone")
+
+
+UNREACHED: dict[str, Any] = {"status": 503, "json": {"code": 14, "message": "The service could not be reached."}}
+
+
+@asynccontextmanager
+async def hanging(fleet: Plan, name: str) -> AsyncIterator[None]:
+    """An instance that takes what it is sent and answers nothing."""
+    (member,) = [one for one in await lifecycle.members(fleet) if one.name == name]
+    assert member.pid
+    os.kill(member.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(member.pid, signal.SIGCONT)
+
+
+async def bought(fleet: Plan) -> str:
+    """Place an order that is paid."""
+    async with connect(fleet.slot(f"{FRONT}/1").address) as shop:
+        customer, product = await new_customer(shop), await new_product(shop, pieces=1)
+        name: str = (await call(shop.orders.PlaceOrder, order_of(customer, product))).order.name
+
+        async def confirmed() -> bool:
+            order = (await shop.orders.GetOrder(GetOrderRequest(name=name))).order
+            return order.state == Order.STATE_CONFIRMED
+
+        await eventually(confirmed)
+    return name
+
+
+async def test_who_does_not_answer_is_not_said_to_have_done_nothing(page: Page, fleet: Plan) -> None:
+    name = await bought(fleet)
+    payment = page.locator("section", has=page.get_by_role("heading", name="Payment and ledger"))
+    events = page.locator("section", has=page.get_by_role("heading", name="Events"))
+    async with hanging(fleet, "payments/1"):
+        await shown(page, f"#/{name}")
+        await expect(payment).to_contain_text("Payments does not answer.")
+        await expect(events).to_contain_text("Without those of payments")
+        await expect(events).to_contain_text("StockReserved")
+        await expect(page.locator("#pulse .badge")).to_have_text("live in part")
+        await expect(page.locator("section", has=page.get_by_role("heading", name="Shipment"))).to_contain_text(
+            "booked"
+        )
+
+
+async def test_a_hanging_telemetry_makes_nothing_else_late(page: Page, fleet: Plan) -> None:
+    async with hanging(fleet, "telemetry/1"):
+        await shown(page, "#/map")
+        await expect(page.get_by_role("status")).to_contain_text("Telemetry does not answer")
+        began = perf_counter()
+        for _ in range(2):
+            async with page.expect_response("**/v1/mesh"):
+                pass
+        assert perf_counter() - began < 4
+        await expect(page.locator("#pulse .badge")).to_have_text("live in part")
+        began = perf_counter()
+        await shown(page, "#/sagas")
+        await expect(page.locator(".heading .badge").first).to_be_visible()
+        assert perf_counter() - began < 4
+    await shown(page, "#/map")
+    await expect(page.locator("#pulse .badge")).to_have_text("live")
+
+
+async def test_all_dead_letters_are_found_though_neither_mesh_nor_telemetry_tells_of_them(
+    browser: Browser, url: str, fleet: Plan
+) -> None:
+    page = await browser.new_page(base_url=url)
+    for missing in ("mesh", "traffic"):
+        await page.route(f"**/v1/{missing}", lambda route: route.fulfill(**UNREACHED))
+    database = await asyncpg.connect(fleet.database_url("notifications"))
+    try:
+        await database.execute(
+            "INSERT INTO dead_letters"
+            " SELECT 'many/' || n, 'orders', 'mercato.orders.v1.OrderConfirmed', 'orders/' || n, '', '',"
+            " now(), 'no', 1, now() FROM generate_series(1, 60) AS n"
+        )
+        await shown(page, "#/dead-letters")
+        await expect(page.locator("tbody tr")).to_have_count(60)
+        await expect(page.locator(".heading .badge.bad")).to_have_text("60 dead letters")
+        await expect(page.get_by_role("button", name="Replay all")).to_have_text("Replay all")
+    finally:
+        await database.execute("DELETE FROM dead_letters WHERE id LIKE 'many/%'")
+        await database.close()
+    await page.close()
+
+
+async def test_nothing_is_well_while_one_does_not_say(browser: Browser, url: str) -> None:
+    page = await browser.new_page(base_url=url)
+    await page.route("**/v1/services/orders/*", lambda route: route.fulfill(**UNREACHED))
+    await shown(page, "#/sagas")
+    await expect(page.locator("main")).to_contain_text("orders cannot be asked now.")
+    await expect(page.locator(".heading .badge").first).to_have_text("not all answer")
+    await page.close()

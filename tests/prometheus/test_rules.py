@@ -45,11 +45,12 @@ def _series(name: str, labels: Labels) -> str:
     return f"{name}{{{', '.join(f'{label}={json.dumps(value)}' for label, value in labels.items())}}}"
 
 
-def calls(method: str, *, ok: str, code: str = "", failed: str = "") -> Series:
+def calls(method: str, *, ok: str, code: str = "", failed: str = "", caller: str = "gateway") -> Series:
     """How many calls of a method ended how, as their caller saw it."""
     counted = {"OK": ok} | ({code: failed} if code else {})
+    of = {"mercato_caller": caller, "rpc_method": method}
     return {
-        _series("rpc_client_call_duration_seconds_count", {"rpc_method": method, "rpc_response_status_code": each}): n
+        _series("rpc_client_call_duration_seconds_count", of | {"rpc_response_status_code": each}): n
         for each, n in counted.items()
     }
 
@@ -113,6 +114,10 @@ def test_what_is_slow_is_as_each_method_promises(tmp_path: Path) -> None:
     bounds = {"s_0_5": "0x60", "s_1_0": "0+100x60"}
     counts = within(PLACE_ORDER, "0+100x60", **bounds) | within(CAPTURE, "0+100x60", **bounds)
     expect(tmp_path, counts, {"1h": burns("latency", PLACE_ORDER, ALL)})
+
+
+def test_who_only_looks_on_spends_nothing(tmp_path: Path) -> None:
+    expect(tmp_path, calls(PLACE_ORDER, ok="0x60", code="UNAVAILABLE", failed="0+10x60", caller="console"), {"1h": []})
 
 
 @pytest.mark.parametrize("code", ["FAILED_PRECONDITION", "NOT_FOUND", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"])

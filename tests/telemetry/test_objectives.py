@@ -45,6 +45,8 @@ async def test_calls_count_where_they_are_served_with_what_went_wrong(stage: Sta
                 histogram(CALLS, nothing | {0.1: ok}, slow, rpc__method=GET, rpc__response__status_code="OK"),
                 histogram(CALLS, nothing | {0.1: unavailable}, rpc__method=GET,
                           rpc__response__status_code="UNAVAILABLE"),
+                histogram(CALLS, nothing, ok, rpc__method=GET, rpc__response__status_code="UNAVAILABLE",
+                          mercato__caller="console"),
                 histogram(CALLS, {1.0: ok}, rpc__method=WATCH, rpc__response__status_code="OK"),
                 histogram(CALLS, {1.0: ok}, rpc__method="grpc.health.v1.Health/Check"),
             )

@@ -87,10 +87,32 @@ async def test_methods_are_those_served_over_grpc_and_http(telemetry: Telemetry)
         telemetry.clock.advance(2)
     methods = {(it.service, it.method): it.rates for it in (await traffic(telemetry)).methods}
     assert set(methods) == {
-        ("gateway", "POST /v1/orders"), ("orders", PLACE), ("gateway", "grpc.health.v1.Health/Check")
+        ("gateway", "POST /v1/orders"), ("gateway", PLACE), ("gateway", "grpc.health.v1.Health/Check")
     }  # fmt: skip
     assert methods["gateway", "POST /v1/orders"].calls_per_second == pytest.approx(1, rel=0.05)
     assert methods["gateway", "POST /v1/orders"].faults_per_second == pytest.approx(0.5, rel=0.05)
+
+
+async def test_a_call_that_is_passed_on_counts_once_at_each(telemetry: Telemetry) -> None:
+    for times in (1, 2):
+        served = histogram(SERVED, {1.0: 100 * times}, rpc__method=PLACE, rpc__response__status_code="OK")
+        for instance in ("gateway/1", "orders/1", "together/1"):
+            await telemetry.metrics(metrics_of(instance, served))
+        telemetry.clock.advance(10)
+    rates = {it.service: it.rates.calls_per_second for it in (await traffic(telemetry)).methods}
+    assert rates == {"gateway": pytest.approx(10, rel=0.02), "orders": pytest.approx(20, rel=0.02)}, (
+        "orders serve in their own process and in one together with others"
+    )
+
+
+async def test_who_only_looks_on_calls_nobody(telemetry: Telemetry) -> None:
+    for times in (1, 2):
+        made = histogram(
+            CALLS, {1.0: times}, mercato__caller="console", rpc__method=PLACE, rpc__response__status_code="UNAVAILABLE"
+        )
+        await telemetry.metrics(metrics_of("gateway/1", made))
+        telemetry.clock.advance(10)
+    assert not (await traffic(telemetry)).edges
 
 
 async def test_streams_tell_what_is_handled_what_failed_and_what_waits(telemetry: Telemetry) -> None:

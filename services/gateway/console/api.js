@@ -1,9 +1,12 @@
 // Asks the gateway. An answer is the JSON of its proto; an error is a Failure with google.rpc.Status in it.
 
 const PATIENCE_MS = 5000;
+const SPARE_MS = 1000;
+const REST_MS = 3000;
+const AGAIN = new Set([408, 429]); // https://www.rfc-editor.org/rfc/rfc9110#status.408, rfc6585#section-4
 const OURSELVES = { "X-Mercato-Caller": "console" };
 
-/** A question that was not answered as asked. `status` is HTTP's, 0 where no answer came. */
+/** A question that was not answered as asked. `status` is HTTP's, also where an answer did not come in time; 0 where none can. */
 export class Failure extends Error {
   constructor(status, message) {
     super(message);
@@ -12,7 +15,7 @@ export class Failure extends Error {
 
   /** Whether what was asked for is not there or cannot be, so that to ask again changes nothing. */
   get final() {
-    return this.status >= 400 && this.status < 500;
+    return this.status >= 400 && this.status < 500 && !AGAIN.has(this.status);
   }
 }
 
@@ -22,13 +25,41 @@ export const get = (path, query, signal) => ask("GET", path + search(query), und
 /** Call a method that changes something. */
 export const post = (path, body) => ask("POST", path, body);
 
-/** Return the answer, or null where it is missing or cannot be had now: for what a view can do without. */
-export async function perhaps(answer) {
-  try {
-    return await answer;
-  } catch (error) {
-    if (error instanceof Failure) return null;
-    throw error;
+/**
+ * Asks for what a view can do without: undefined is what is not there, null what cannot be had now. A question has a
+ * second; one that takes longer goes on, meanwhile its last answer stands. Who did not answer is left alone for a while.
+ */
+export class Spare {
+  #questions = new Map();
+
+  /** Take what asks. */
+  constructor(get) {
+    this.get = get;
+    this.lacking = false; // whether anything could not be had
+  }
+
+  async ask(path, query) {
+    const one = this.#question(path + search(query));
+    if (!one.open && performance.now() >= one.rests) {
+      one.open = this.#answer(one, path, query).finally(() => (one.open = null));
+      await Promise.race([one.open, new Promise((done) => setTimeout(done, SPARE_MS))]);
+    }
+    this.lacking ||= one.answer === null;
+    return one.answer;
+  }
+
+  #question(key) {
+    if (!this.#questions.has(key)) this.#questions.set(key, { answer: null, rests: 0, open: null });
+    return this.#questions.get(key);
+  }
+
+  async #answer(one, path, query) {
+    try {
+      one.answer = await this.get(path, query);
+    } catch (error) {
+      one.answer = error.status === 404 ? undefined : null;
+      if (one.answer === null) one.rests = performance.now() + REST_MS;
+    }
   }
 }
 
@@ -50,7 +81,7 @@ async function ask(method, path, body, signal) {
     return json;
   } catch (error) {
     if (error instanceof Failure || signal?.aborted) throw error;
-    throw new Failure(0, patience.aborted ? "No answer in time." : "The gateway does not answer.");
+    throw patience.aborted ? new Failure(504, "No answer in time.") : new Failure(0, "The gateway does not answer.");
   }
 }
 

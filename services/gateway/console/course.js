@@ -1,17 +1,15 @@
 // How a service went over the last quarter of an hour: calls a second, and the time that 99 of 100 of them took at most.
 
-import { perhaps } from "./api.js";
-
 const METRIC = "rpc.server.call.duration";
 const MINUTES = 15;
 const STEP_MS = 15_000; // as often as telemetry records
 const FRESH_MS = 5000;
 
 /** Read it for a service; what was read a moment ago is good enough. Null without telemetry. */
-export async function readCourse(get, service, before) {
+export async function readCourse(spare, service, before) {
   if (!service) return null;
   if (before?.service === service && Date.now() - before.time < FRESH_MS) return before;
-  const answer = await perhaps(get("/v1/series", { metric: METRIC, service, since: `${60 * MINUTES}s` }));
+  const answer = await spare("/v1/series", { metric: METRIC, service, since: `${60 * MINUTES}s` });
   return answer && { service, time: Date.now(), ...course(answer.series ?? [], Date.now()) };
 }
 

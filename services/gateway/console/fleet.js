@@ -1,12 +1,22 @@
 // What is known of the services: the mesh knows instances and their health, telemetry knows rates and gauges.
 
-import { perhaps } from "./api.js";
+export const NO_MESH = "The mesh does not answer, or this suite runs without it.";
+export const NO_TELEMETRY = "Telemetry does not answer, or this suite runs without it.";
 
 /** Read both; null where one does not answer. */
-export async function readFleet(get) {
-  const [mesh, traffic] = await Promise.all([perhaps(get("/v1/mesh")), perhaps(get("/v1/traffic"))]);
-  return { mesh: mesh && (mesh.mesh ?? {}), traffic };
+export async function readFleet(spare) {
+  const [mesh, traffic] = await Promise.all([spare("/v1/mesh"), spare("/v1/traffic")]);
+  return { mesh: mesh ? (mesh.mesh ?? {}) : null, traffic: traffic ?? null };
 }
+
+/** Read the names of the services that keep events of their own, whoever of them runs: the API tells. */
+export async function readKeepers(get) {
+  const { components } = await get("/openapi.json");
+  const packages = Object.keys(components.schemas).map((name) => /^mercato\.(\w+)\./.exec(name)?.[1]);
+  return [...new Set(packages)].filter((name) => name && !KEEP_NONE.has(name)).sort();
+}
+
+const KEEP_NONE = new Set(["mesh", "operations", "policy", "telemetry"]);
 
 /** Return the services by name, each with instances, policy, methods and what its instances' gauges sum up to. */
 export function services({ mesh, traffic }) {
@@ -38,7 +48,7 @@ export function links({ mesh, traffic }) {
     if (from !== to) found.set(`${kind}/${from}/${to}`, { key: `${kind}/${from}/${to}`, kind, from, to, ...more });
   };
   for (const [from, to] of askedFor(mesh)) add("edge", from, to, {});
-  for (const edge of traffic?.edges ?? []) add("edge", edge.caller, edge.callee, { edge });
+  for (const edge of traffic?.edges ?? []) if (edge.caller !== TOGETHER) add("edge", edge.caller, edge.callee, { edge });
   leaveOutReports(found);
   for (const stream of traffic?.streams ?? []) add("stream", stream.producer, stream.consumer, { stream });
   return found;
@@ -70,6 +80,9 @@ function askedFor(mesh) {
 
 const FEW = 4;
 
+/** In whose name services tell that share its process; it calls nobody. */
+export const TOGETHER = "together";
+
 /** Return the sum of a gauge over instances, whatever its attributes. */
 export const gauge = (instances, name) => readings(instances, name).reduce((sum, [, value]) => sum + value, 0);
 
@@ -90,18 +103,16 @@ const readings = (instances, name) =>
   );
 
 /**
- * Return the names of the services with events of their own that tell of a gauge, and of those that tell of none: who is
- * away, or shares a process with others, in whose name that tells.
+ * Return those of `keepers` that may know of what a gauge counts: all but who tells of gauges and not of this one. Nobody
+ * tells who is away, or shares a process with others, in whose name that tells.
  */
-export function thoseWith(fleet, name) {
-  const known = new Set((fleet.mesh?.services ?? []).map((each) => each.service));
-  return [...services(fleet).values()]
-    .filter((each) => !DOORS.has(each.name) && (!fleet.mesh || known.has(each.name)))
-    .filter(({ instances }) => !instances.some((one) => one.gauges) || readings(instances, name).length > 0)
-    .map((each) => each.name);
+export function thoseWith(fleet, keepers, name) {
+  const found = services(fleet);
+  return keepers.filter((each) => {
+    const { instances = [] } = found.get(each) ?? {};
+    return !instances.some((one) => one.gauges) || readings(instances, name).length > 0;
+  });
 }
-
-const DOORS = new Set(["gateway", "mesh", "telemetry", "together"]); // they keep no events
 
 /** Return the circuit breakers that are not closed, of all instances of a service. */
 export const breakers = (service) =>

@@ -16,16 +16,32 @@ export function remember(before, fleet, found) {
   const history = Object.fromEntries(
     Object.entries(now).map(([name, value]) => [name, [...(before?.history?.[name] ?? []), value].slice(-MINUTE)]),
   );
-  const born = new Map(
-    [...found.values()].flatMap((each) => each.instances.map((one) => [one.name, one.registerTime])),
-  );
-  const returned = new Map([...(before?.returned ?? [])].filter(([, time]) => Date.now() - time < RETURNED_MS));
-  for (const [name, time] of born) {
-    const known = before?.born.get(name);
-    if (known && time && known !== time) returned.set(name, Date.now());
-  }
-  return { now, history, born: new Map([...(before?.born ?? []), ...born]), returned };
+  return { now, history, ...comeback(before, found) };
 }
+
+/**
+ * Return since when instances are registered, and who `returned` from being away. All register anew with a mesh that is
+ * new itself: what was known from the one before says nothing of them then.
+ */
+function comeback(before, found) {
+  const returned = new Map([...(before?.returned ?? [])].filter(([, time]) => Date.now() - time < RETURNED_MS));
+  const mesh = ofMesh(registered(found));
+  if (!mesh.size) return { born: before?.born ?? new Map(), returned };
+  const same = [...mesh].every(([name, time]) => before?.born.get(name) === time);
+  const known = same ? before.born : ofMesh(before?.born ?? new Map());
+  const now = registered(found);
+  for (const [name, time] of now) if (known.has(name) && known.get(name) !== time) returned.set(name, Date.now());
+  return { born: new Map([...known, ...now]), returned };
+}
+
+const registered = (found) =>
+  new Map(
+    [...found.values()]
+      .flatMap((each) => each.instances.map((one) => [one.name, one.registerTime]))
+      .filter(([, time]) => time),
+  );
+
+const ofMesh = (born) => new Map([...born].filter(([name]) => name.startsWith("mesh/")));
 
 function sums(fleet, found) {
   const all = [...found.values()];
@@ -47,7 +63,9 @@ function sums(fleet, found) {
     live: commonOf("mercato.saga.live") - commonOf("mercato.saga.live", "=stuck"),
     stuck: commonOf("mercato.saga.live", "=stuck"),
     letters: commonOf("mercato.dead_letters"),
-    breakers: all.reduce((total, each) => total + breakers(each).length, 0),
+    breakers: fleet.mesh
+      ? all.reduce((total, each) => total + breakers(each).length, 0)
+      : edges.reduce((total, edge) => total + (edge.openBreakers ?? 0), 0),
     serving: instances.filter((one) => one.state === "STATE_SERVING").length,
     down: instances.filter((one) => one.state === "STATE_UNHEALTHY").length,
     known: instances.filter((one) => one.state && one.state !== "STATE_UNSPECIFIED").length,
@@ -73,7 +91,7 @@ export function glance({ fleet, now, history }) {
     figure("Sagas live", told ? now.live : "–", "", "", history.live, "#/sagas"),
     figure("Sagas stuck", told ? now.stuck : "–", now.stuck > 0 && "bad", "", null, "#/sagas"),
     figure("Dead letters", told ? now.letters : "–", now.letters > 0 && "bad", "", null, "#/dead-letters"),
-    figure("Breakers open", fleet.mesh ? now.breakers : "–", now.breakers > 0 && "bad"),
+    figure("Breakers open", fleet.mesh || told ? now.breakers : "–", now.breakers > 0 && "bad"),
   );
 }
 

@@ -9,8 +9,7 @@ import { last } from "./words.js";
 const COLUMNS = [["time (UTC)"], ["event"], ["of"], ["published", "number"], ["handled by"], ["trace"]];
 
 /** The section of events. */
-export function happened({ events, handled, consumers }) {
-  if (events === null) return section("Events", null, nothing("Operations do not answer."));
+export function happened({ events, silent, handled: { handled, silent: deaf }, consumers }) {
   const rows = events.map((event) => ({
     key: event.id,
     cells: [
@@ -27,7 +26,12 @@ export function happened({ events, handled, consumers }) {
   const told = consumers.length
     ? `asked who handled them: ${consumers.join(", ")}`
     : "nobody is known to handle events";
-  return section("Events", h("small", {}, told), rows.length ? table("Events", COLUMNS, rows) : nothing("None."));
+  return section(
+    "Events",
+    h("small", {}, told, deaf.length > 0 && h("b", { class: "warn" }, `; ${deaf.join(", ")} did not answer`)),
+    silent.length > 0 && nothing(`Without those of ${silent.join(", ")}, which cannot be asked now.`),
+    rows.length ? table("Events", COLUMNS, rows) : !silent.length && nothing("None."),
+  );
 }
 
 const handlers = (list, event) =>

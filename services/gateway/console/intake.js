@@ -1,12 +1,11 @@
 // What telemetry took in, and what was dropped: a line at the foot of what rests on it.
 
-import { perhaps } from "./api.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { grouped } from "./words.js";
 
 /** Read it; null where telemetry does not answer. */
-export const readIntake = async (get) => (await perhaps(get("/v1/intake")))?.signals ?? null;
+export const readIntake = async (spare) => (await spare("/v1/intake"))?.signals ?? null;
 
 /** The line. */
 export function intakeLine(signals) {

@@ -1,11 +1,13 @@
 // Dead letters of all services: events that could not be handled, and handing them over again.
 
-import { Failure, perhaps, post } from "./api.js";
+import { Failure, post } from "./api.js";
 import { h } from "./dom.js";
-import { readFleet, thoseWith } from "./fleet.js";
-import { badge, heading, nothing, reference, section, service, table } from "./parts.js";
+import { readFleet, readKeepers, thoseWith } from "./fleet.js";
+import { heading, reference, section, service, table, tally, unanswered } from "./parts.js";
 import { ago } from "./time.js";
-import { count, last } from "./words.js";
+import { atLeast, count, last } from "./words.js";
+
+const MOST = 1000; // the largest page
 
 const COLUMNS = [
   ["event"],
@@ -21,19 +23,23 @@ export const letters = {
   title: () => "Dead letters",
   beat_ms: () => 2000,
 
-  async load({ get }) {
-    const asked = thoseWith(await readFleet(get), "mercato.dead_letters");
-    const answers = await Promise.all(asked.map((name) => perhaps(get(`/v1/services/${name}/deadLetters`))));
-    return asked.map((name, index) => ({ name, letters: answers[index] && (answers[index].deadLetters ?? []) }));
+  async load({ get, spare, before }) {
+    const keepers = before?.keepers ?? (await readKeepers(get));
+    const asked = thoseWith(await readFleet(spare), keepers, "mercato.dead_letters");
+    const answers = await Promise.all(
+      asked.map((name) => spare(`/v1/services/${name}/deadLetters`, { page_size: MOST })),
+    );
+    const found = asked.map((name, index) => ({ name, letters: answers[index]?.deadLetters ?? [] }));
+    return { keepers, found, silent: asked.filter((_, index) => !answers[index]) };
   },
 
-  render(found, tell) {
-    const total = found.reduce((sum, one) => sum + (one.letters?.length ?? 0), 0);
-    const silent = found.filter((one) => one.letters === null).map((one) => one.name);
+  render({ found, silent }, tell) {
+    const total = found.reduce((sum, one) => sum + one.letters.length, 0);
+    const most = found.some((one) => one.letters.length >= MOST) ? total : Infinity;
     return [
       heading(
         "Dead letters",
-        badge(total ? "bad" : "good", total ? "fault" : "done", total ? count(total, "dead letter") : "none"),
+        tally(total, total ? count(atLeast(total, most), "dead letter") : "none", silent),
       ),
       h(
         "p",
@@ -41,8 +47,8 @@ export const letters = {
         "Events that a service tried to handle until it gave up. Once their cause is gone, have them handled again; one that fails again stays.",
       ),
       h("p", { role: "status", class: "said" }, tell.state.said),
-      silent.length > 0 && nothing(`${silent.join(", ")} cannot be asked now.`),
-      found.filter((one) => one.letters?.length).map((one) => ofService(one, tell)),
+      unanswered(silent),
+      found.filter((one) => one.letters.length).map((one) => ofService(one, tell)),
     ];
   },
 };
@@ -54,7 +60,7 @@ const ofService = ({ name, letters: list }, tell) =>
       h(
         "button",
         { type: "button", onclick: () => replay(name, [], tell), disabled: tell.state.busy },
-        `Replay all ${list.length}`,
+        "Replay all",
       ),
     table(
       `Dead letters of ${name}`,

@@ -1,7 +1,7 @@
 // Log lines of all services, newest first.
 
 import { h } from "./dom.js";
-import { readFleet, services } from "./fleet.js";
+import { NO_TELEMETRY, readFleet, services } from "./fleet.js";
 import { icon } from "./icons.js";
 import { intakeLine, readIntake } from "./intake.js";
 import { choice, heading, nothing, service } from "./parts.js";
@@ -11,21 +11,21 @@ import { enumWord } from "./words.js";
 
 const LEVELS = { SEVERITY_DEBUG: "quiet", SEVERITY_INFO: "", SEVERITY_WARNING: "warn", SEVERITY_ERROR: "bad" };
 
-const ASKED = 500;
 const SHOWN = 150;
 const SPARED = new Set(["logger", "request_id"]);
 
 export const logs = {
   title: () => "Logs",
+  without: NO_TELEMETRY,
 
-  async load({ get, place, before }) {
+  async load({ get, spare, place, before }) {
     const { trace, service: name, min_severity } = place.query;
     const [found, intake, known] = await Promise.all([
-      get("/v1/logs", { trace, service: name, min_severity, page_size: ASKED }),
-      readIntake(get),
-      before?.known ?? readFleet(get).then((fleet) => [...services(fleet).keys()]),
+      get("/v1/logs", { trace, service: name, min_severity, page_size: SHOWN }),
+      readIntake(spare),
+      before?.known ?? readFleet(spare).then((fleet) => [...services(fleet).keys()]),
     ]);
-    return { lines: (found.logs ?? []).filter((line) => !isOurs(line)).slice(0, SHOWN), intake, known };
+    return { lines: found.logs ?? [], intake, known };
   },
 
   render({ lines, intake, known }, { place }) {
@@ -50,16 +50,12 @@ export const logs = {
             h("span", { class: "unseen" }, "show all"),
           ),
       ),
-      h("p", { class: "lead" }, "Newest first, without those that tell of this console itself."),
+      h("p", { class: "lead" }, "Newest first. Nobody tells of what this console itself asks."),
       lines.length ? h("ol", { class: "log" }, lines.map(line)) : nothing("No line is like that."),
       intakeLine(intake),
     ];
   },
 };
-
-/** Whether a line tells of this console, which asks every second. */
-const isOurs = ({ message = "", attributes = {} }) =>
-  attributes.caller === "console" || message.startsWith("GET /console");
 
 function line(one) {
   const tone = LEVELS[one.severity] ?? "";

@@ -1,10 +1,11 @@
 // Composition root of the console: its views, the way between them, and the beat by which they are brought up to date.
 
-import { Failure, get } from "./api.js";
+import { Failure, Spare, get } from "./api.js";
 import { h, show } from "./dom.js";
 import { letters } from "./letters.js";
 import { logs } from "./logs.js";
 import { map } from "./map.js";
+import { nowhere } from "./nowhere.js";
 import { objectives } from "./objectives.js";
 import { orders } from "./orders.js";
 import { heading, notice, nothing } from "./parts.js";
@@ -31,6 +32,8 @@ function start() {
     visit = new Visit(page, visit);
     visit.stay();
   };
+  history.scrollRestoration = "manual"; // what was scrolled to is there only once it was read again
+  addEventListener("scrollend", () => history.replaceState({ top: scrollY }, ""));
   addEventListener("hashchange", arrive);
   addEventListener("resize", () => visit.draw());
   byId("skip").onclick = (event) => (event.preventDefault(), page.view.focus());
@@ -42,12 +45,15 @@ class Visit {
   constructor(page, before) {
     this.page = page;
     this.place = parse(location.hash);
-    this.view = (this.place.argument ? DETAILS[this.place.view] : VIEWS[this.place.view]) ?? map;
+    this.view = viewOf(this.place);
     const same = before.view === this.view && before.place.argument === this.place.argument;
     this.data = same ? before.data : undefined;
     this.state = same ? before.state : {};
     this.failure = null;
+    this.top = same ? 0 : (history.state?.top ?? 0);
     this.left = new AbortController();
+    this.ask = (path, query) => get(path, query, this.left.signal);
+    this.spare = new Spare(this.ask);
     this.draw();
     if (!same && before.view) arriveAt(page.view);
   }
@@ -61,22 +67,27 @@ class Visit {
     const beat = new Beat(signal);
     while (!signal.aborted) {
       try {
-        const ask = (path, query) => get(path, query, signal);
-        const data = await this.view.load({ get: ask, place: this.place, before: this.data });
+        this.data = await this.#read();
         if (signal.aborted) return;
-        [this.data, this.failure, this.time] = [data, null, Date.now()];
+        [this.failure, this.time] = [null, Date.now()];
       } catch (error) {
         if (signal.aborted) return;
-        if (!(error instanceof Failure)) throw error;
-        this.failure = error;
+        this.failure = asFailure(error);
       }
       this.draw();
+      this.#back();
       await beat.next(this.failure ? AFTER_FAILURE_MS : (this.view.beat_ms?.(this.data) ?? BEAT_MS));
     }
   }
 
+  #read() {
+    const { spare, place, data: before } = this;
+    spare.lacking = false;
+    return this.view.load({ get: this.ask, spare: (path, query) => spare.ask(path, query), place, before });
+  }
+
   draw() {
-    const { view, place, state, data, failure } = this;
+    const { view, place, state } = this;
     const title = view.title(place);
     document.title = `${title} · Mercato`;
     const tell = {
@@ -85,12 +96,41 @@ class Visit {
       width: innerWidth(this.page.view),
       redraw: () => this.draw(),
     };
-    const content =
-      data === undefined ? !failure && h("p", { class: "nothing" }, "Reading …") : view.render(data, tell);
-    show(this.page.view, failure && problem(failure, title, data), content);
+    const content = this.#content(tell);
+    show(this.page.view, this.failure && problem(this.failure, view, title, content), content);
     show(this.page.nav, navigation(place));
-    show(this.page.pulse, pulse(failure, this.time), themeButton(tell.redraw));
+    show(this.page.pulse, pulse(this.failure, this.time, this.spare.lacking), themeButton(tell.redraw));
   }
+
+  /** Return what the view shows; null where there is nothing to show. */
+  #content(tell) {
+    if (this.data === undefined) return this.failure ? null : h("p", { class: "nothing" }, "Reading …");
+    try {
+      return this.view.render(this.data, tell);
+    } catch (error) {
+      this.failure = asFailure(error);
+      return null;
+    }
+  }
+
+  /** Scroll to where a person was who comes back, once there is something to see. */
+  #back() {
+    if (this.data === undefined || !this.top) return;
+    scrollTo(0, this.top);
+    this.top = 0;
+  }
+}
+
+/** Return what went wrong as a failure: a fault of ours too is said, and the page goes on. */
+function asFailure(error) {
+  if (error instanceof Failure) return error;
+  console.error(error);
+  return new Failure(0, `This page has a fault: ${error.message}.`);
+}
+
+function viewOf({ view, argument }) {
+  const views = argument ? DETAILS : VIEWS;
+  return Object.hasOwn(views, view) ? views[view] : nowhere;
 }
 
 /** Waits between two readings, and for as long as nobody looks. */
@@ -134,9 +174,11 @@ function arriveAt(view) {
   view.focus({ preventScroll: true });
 }
 
-function problem(failure, title, data) {
-  if (data !== undefined) return notice(failure.message, " What is shown is from before.");
-  return [heading(title), failure.final ? nothing(failure.message) : notice(failure.message, AGAIN)];
+/** Say what is wrong, under the view's heading where it has nothing to show. */
+function problem(failure, view, title, content) {
+  if (content) return notice(failure.message, " What is shown is from before.");
+  if (failure.final) return [heading(title), nothing(failure.message)];
+  return [heading(title), notice(failure.status >= 500 && view.without ? `${view.without} ` : "", failure.message, AGAIN)];
 }
 
 const navigation = (place) =>

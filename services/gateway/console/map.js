@@ -3,7 +3,7 @@
 import { readCourse } from "./course.js";
 import { details } from "./details.js";
 import { h, svg } from "./dom.js";
-import { breakers, common, gauge, links, readFleet, services } from "./fleet.js";
+import { TOGETHER, breakers, common, gauge, links, readFleet, services } from "./fleet.js";
 import { glance, remember } from "./glance.js";
 import { health } from "./health.js";
 import { tint } from "./hue.js";
@@ -24,10 +24,10 @@ const ROW = 21;
 export const map = {
   title: () => "Map",
 
-  async load({ get, place, before }) {
-    const fleet = await readFleet(get);
+  async load({ spare, place, before }) {
+    const fleet = await readFleet(spare);
     const [found, wires] = [services(fleet), links(fleet)];
-    const course = await readCourse(get, SERVICE.exec(place.query.on)?.[1], before?.course);
+    const course = await readCourse(spare, SERVICE.exec(place.query.on)?.[1], before?.course);
     return { fleet, services: found, links: wires, course, ...remember(before, fleet, found) };
   },
 
@@ -36,11 +36,17 @@ export const map = {
     return [
       h("h1", { class: "unseen" }, "Map of services"),
       lacks(data.fleet),
+      data.services.has(TOGETHER) && shared(),
       glance(data),
       data.services.size > 0 && h("div", { class: "mapped" }, drawn(data, chosen, width), details(data, chosen)),
     ];
   },
 };
+
+const shared = () =>
+  nothing(
+    "Services that share a process tell of queues, events and breakers in its name, together: there is their sum.",
+  );
 
 /** What cannot be shown, and why. */
 function lacks({ mesh, traffic }) {
@@ -113,7 +119,7 @@ function card(data, service, incoming, plan, chosen, wide) {
         { href: href("map", "", { on: chosen === key ? "" : key }), "aria-current": chosen === key && "true" },
         service.name,
       ),
-      h("span", { class: "figure" }, calls(service), h("small", {}, "/s")),
+      h("span", { class: "figure" }, calls(service, data.fleet.traffic), h("small", {}, "/s")),
     ),
     served(service),
     queues(service, data.fleet.traffic),
@@ -131,11 +137,11 @@ function card(data, service, incoming, plan, chosen, wide) {
   );
 }
 
-/** Calls a second: as its servers count them, or as the mesh hears, which knows of gRPC only. */
-function calls(service) {
+/** Calls a second: as its servers count them; where nobody tells what those count, as the mesh hears. */
+function calls(service, told) {
   const counted = service.methods.reduce((sum, { rates = {} }) => sum + (rates.callsPerSecond ?? 0), 0);
   const heard = service.instances.reduce((sum, one) => sum + (one.callsPerSecond ?? 0), 0);
-  return rate(service.methods.some((one) => one.method.includes(" ")) ? Math.max(counted, heard) : counted || heard);
+  return rate(told ? counted : heard);
 }
 
 function served(service) {

@@ -1,6 +1,7 @@
 // How well objectives are met: what is left of each error budget, and how fast it is spent.
 
 import { h } from "./dom.js";
+import { NO_TELEMETRY } from "./fleet.js";
 import { badge, heading, meter, nothing, service, table } from "./parts.js";
 import { milliseconds, lasting } from "./time.js";
 import { count, grouped, method } from "./words.js";
@@ -22,6 +23,7 @@ const TICKET_BURN = 1;
 
 export const objectives = {
   title: () => "Objectives",
+  without: NO_TELEMETRY,
   load: ({ get }) => get("/v1/objectives"),
   beat_ms: () => 2000,
 

@@ -9,6 +9,7 @@ import { brief, count, enumWord, grouped, id } from "./words.js";
 
 const PAGE = 25;
 const MOST = 200;
+const CUT = /^…/; // as a list shows ids
 const WHOLE_ID = 30; // characters: what is shorter is a part of an id
 
 const STATES = {
@@ -43,6 +44,7 @@ export const orders = {
       shown.length
         ? table("Orders", COLUMNS, shown.map(row))
         : nothing(part ? `None of the newest ${found.length} has “${part}” in its id.` : "No orders."),
+      part && nextPageToken && h("p", { class: "more" }, `Sought among the newest ${found.length}; a whole id is found among all.`),
       nextPageToken && size(place) < MOST && more(place),
     ];
   },
@@ -54,7 +56,7 @@ export function orderState(state) {
   return badge(tone, sign, enumWord(state));
 }
 
-const size = (place) => Math.min(MOST, Number(place.query.show) || PAGE);
+const size = (place) => (place.query.id ? MOST : Math.min(MOST, Number(place.query.show) || PAGE));
 const more = (place) =>
   h(
     "p",
@@ -81,7 +83,7 @@ function row(order) {
 function search(place) {
   const find = (event) => {
     event.preventDefault();
-    const text = id(new FormData(event.target).get("id").trim());
+    const text = id(new FormData(event.target).get("id").trim()).replace(CUT, "");
     if (text.length >= WHOLE_ID) location.hash = href("orders", text);
     else refine(place, { id: text });
   };

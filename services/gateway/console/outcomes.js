@@ -25,6 +25,9 @@ const TONES = {
   STATE_SENT: ["good", "mail"],
 };
 
+/** What to say of a part that is not there, or whose service does not tell. */
+const missing = (part, service, none) => nothing(part === null ? `${service} does not answer.` : none);
+
 /** The sections of what came of it. */
 export const outcomes = (story) => [
   section("Reservation", state(story.reservation), ofReservation(story.reservation)),
@@ -41,7 +44,7 @@ function state(part) {
 }
 
 function ofReservation(reservation) {
-  if (!reservation) return nothing("Nothing was held.");
+  if (!reservation) return missing(reservation, "Inventory", "Nothing was held.");
   const { lines = [] } = reservation;
   const pieces = lines.reduce((sum, line) => sum + Number(line.quantity ?? 0), 0);
   return facts([
@@ -54,7 +57,7 @@ function ofReservation(reservation) {
 }
 
 function ofPayment(payment, entries) {
-  if (!payment) return nothing("No money was moved.");
+  if (!payment) return missing(payment, "Payments", "No money was moved.");
   return [
     facts([
       ["asked for", money(payment.amount)],
@@ -62,7 +65,8 @@ function ofPayment(payment, entries) {
       ["given back", !isZero(payment.refunded) && money(payment.refunded)],
       ["processor", payment.processorReference],
     ]),
-    entries.length > 0 &&
+    entries === null && nothing("The ledger does not answer."),
+    entries?.length > 0 &&
       table(
         "Ledger entries",
         [["entry"], ["debit"], ["credit"], ["amount", "number"]],
@@ -77,7 +81,7 @@ function ofPayment(payment, entries) {
 }
 
 function ofShipment(shipment) {
-  if (!shipment) return nothing("Nothing was sent.");
+  if (!shipment) return missing(shipment, "Shipping", "Nothing was sent.");
   return [
     facts([
       ["pieces", grouped(shipment.pieces)],

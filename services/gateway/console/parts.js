@@ -9,6 +9,15 @@ import { brief } from "./words.js";
 /** A word with a colour and a sign. Tone: good, warn, bad, busy or quiet. */
 export const badge = (tone, sign, word) => h("span", { class: `badge ${tone}` }, sign && icon(sign), word);
 
+/** How many there are of what is bad, as a badge; while some who were asked are `silent`, nobody knows that there is none. */
+export function tally(number, words, silent) {
+  if (number) return badge("bad", "fault", words);
+  return silent.length ? badge("warn", "unknown", "not all answer") : badge("good", "done", words);
+}
+
+/** Who of several cannot be asked. */
+export const unanswered = (silent) => silent.length > 0 && nothing(`${silent.join(", ")} cannot be asked now.`);
+
 /** A service in its colour, by its name or by that of an instance. */
 export const service = (name = "", text = name) => h("span", { class: "service", style: tint(name) }, text);
 

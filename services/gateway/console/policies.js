@@ -1,6 +1,7 @@
 // Traffic policies: what the mesh is told about spreading calls.
 
 import { h } from "./dom.js";
+import { NO_MESH } from "./fleet.js";
 import { icon } from "./icons.js";
 import { badge, heading, meter, nothing, section, service } from "./parts.js";
 import { ago, milliseconds, lasting } from "./time.js";
@@ -28,6 +29,7 @@ const CODES = [
 
 export const policies = {
   title: () => "Traffic",
+  without: NO_MESH,
   load: ({ get }) => get("/v1/mesh"),
 
   render({ mesh = {} }) {

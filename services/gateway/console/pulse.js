@@ -4,8 +4,8 @@ import { h } from "./dom.js";
 import { badge } from "./parts.js";
 import { ago } from "./time.js";
 
-/** Say how fresh the page is. */
-export function pulse(failure, time) {
-  if (!failure || failure.final) return h("span", { class: "fresh" }, badge("good", "serving", "live"));
-  return badge("bad", "unhealthy", time ? `as of ${ago(new Date(time))}` : "no answer");
+/** Say how fresh the page is, and whether it lacks what somebody who does not answer could add. */
+export function pulse(failure, time, lacking) {
+  if (failure && !failure.final) return badge("bad", "unhealthy", time ? `as of ${ago(new Date(time))}` : "no answer");
+  return h("span", { class: "fresh" }, lacking && !failure ? badge("warn", "unknown", "live in part") : badge("good", "serving", "live"));
 }

@@ -3,8 +3,17 @@
 /** Return what a hash says. */
 export function parse(hash) {
   const [path, query] = hash.replace(/^#\/?/, "").split("?");
-  const [view, ...rest] = path.split("/").map(decodeURIComponent);
+  const [view, ...rest] = path.split("/").map(decoded);
   return { view: view || "map", argument: rest.join("/"), query: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+/** Return a part of a hash as it is meant; what means nothing stays as it is. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** Return the hash of a place. */

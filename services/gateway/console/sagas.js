@@ -1,14 +1,14 @@
 // Sagas that are under way, over all services; those that are stuck first.
 
-import { perhaps } from "./api.js";
 import { h } from "./dom.js";
-import { readFleet, thoseWith } from "./fleet.js";
-import { badge, heading, nothing, reference, service, table } from "./parts.js";
+import { readFleet, readKeepers, thoseWith } from "./fleet.js";
+import { badge, heading, nothing, reference, service, table, tally, unanswered } from "./parts.js";
 import { sagaSigns } from "./saga.js";
 import { ago } from "./time.js";
-import { plain } from "./words.js";
+import { atLeast, plain } from "./words.js";
 
 const TONES = { running: ["busy", "current"], unwinding: ["warn", "undone"], stuck: ["bad", "fault"] };
+const MOST = 1000; // the largest page
 const COLUMNS = [
   ["status"],
   ["saga"],
@@ -18,36 +18,38 @@ const COLUMNS = [
   ["at"],
   ["tries", "number"],
   ["last error"],
-  ["got on", "brief"],
+  ["last try", "brief"],
   ["trace"],
 ];
 
 export const sagas = {
   title: () => "Sagas",
 
-  async load({ get }) {
-    const asked = thoseWith(await readFleet(get), "mercato.saga.live");
-    const answers = await Promise.all(asked.map((name) => perhaps(get(`/v1/services/${name}/sagas`))));
-    const silent = asked.filter((_, index) => answers[index] === null);
+  async load({ get, spare, before }) {
+    const keepers = before?.keepers ?? (await readKeepers(get));
+    const asked = thoseWith(await readFleet(spare), keepers, "mercato.saga.live");
+    const answers = await Promise.all(asked.map((name) => spare(`/v1/services/${name}/sagas`, { page_size: MOST })));
+    const lists = answers.map((answer) => answer?.sagas ?? []);
     return {
-      sagas: answers.flatMap((answer, index) =>
-        (answer?.sagas ?? []).map((one) => ({ ...one, service: asked[index] })),
-      ),
-      silent,
+      keepers,
+      sagas: lists.flatMap((list, index) => list.map((one) => ({ ...one, service: asked[index] }))),
+      silent: asked.filter((_, index) => !answers[index]),
+      whole: lists.every((list) => list.length < MOST),
     };
   },
 
-  render({ sagas: found, silent }) {
+  render({ sagas: found, silent, whole }) {
     const stuck = found.filter((one) => one.status === "stuck");
     const rest = found.filter((one) => one.status !== "stuck");
+    const number = (list) => atLeast(list.length, whole ? Infinity : list.length);
     return [
       heading(
         "Sagas",
-        badge(stuck.length ? "bad" : "good", stuck.length ? "fault" : "done", `${stuck.length} stuck`),
-        badge("busy", "current", `${rest.length} live`),
+        tally(stuck.length, `${number(stuck)} stuck`, silent),
+        badge("busy", "current", `${number(rest)} live`),
       ),
-      silent.length > 0 && nothing(`${silent.join(", ")} cannot be asked now.`),
-      found.length ? table("Sagas", COLUMNS, [...stuck, ...rest].map(row)) : nothing("None is under way."),
+      unanswered(silent),
+      found.length ? table("Sagas", COLUMNS, [...stuck, ...rest].map(row)) : !silent.length && nothing("None is under way."),
     ];
   },
 };

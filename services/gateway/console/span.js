@@ -14,12 +14,12 @@ export function spanDetails(span, offset) {
   return h(
     "aside",
     { class: "span", "aria-label": "Chosen span", "data-key": span.id },
-    h("h3", {}, span.name),
+    h("h3", {}, span.name ?? "–"),
     h(
       "p",
       {},
       service(span.service),
-      h("small", {}, ` ${span.instance ?? ""} ${span.version ?? ""}, ${enumWord(span.kind, "KIND")}`),
+      h("small", {}, ` ${[span.instance, span.version].filter(Boolean).join(" ")}, ${enumWord(span.kind, "KIND")}`),
     ),
     span.failed && h("p", { class: "bad" }, badge("bad", "refused", "failed"), " ", span.statusMessage ?? ""),
     facts([

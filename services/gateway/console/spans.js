@@ -4,7 +4,8 @@ import { milliseconds, nanoseconds } from "./time.js";
 
 /**
  * Return the rows of a trace from top to bottom: `{ span, depth, children, offset, length }`, times in milliseconds from
- * the trace's beginning. Spans whose parent was not recorded stand at the top; those below a `closed` one are left out.
+ * the trace's beginning. Spans whose parent was not recorded stand at the top, as does the first of those that are parents
+ * of each other; those below a `closed` one are left out.
  */
 export function rows(spans, closed = new Set()) {
   const ids = new Set(spans.map((span) => span.id));
@@ -14,26 +15,38 @@ export function rows(spans, closed = new Set()) {
     null,
   );
   const found = [];
-  const add = (span, depth) => {
-    const children = (below.get(span.id) ?? []).toSorted(byStart);
-    found.push({
-      span,
-      depth,
-      children: children.length,
-      offset: Number(nanoseconds(span.startTime) - begin) / 1e6,
-      length: milliseconds(span.duration),
-    });
-    if (!closed.has(span.id)) children.forEach((child) => add(child, depth + 1));
+  const seen = new Set();
+  const add = (span, depth, shown) => {
+    if (seen.has(span)) return;
+    seen.add(span);
+    const children = (below.get(span.id) ?? []).filter((child) => !seen.has(child)).toSorted(byStart);
+    if (shown)
+      found.push({
+        span,
+        depth,
+        children: children.length,
+        offset: Number(nanoseconds(span.startTime) - begin) / 1e6,
+        length: milliseconds(span.duration),
+      });
+    children.forEach((child) => add(child, depth + 1, shown && !closed.has(span.id)));
   };
-  (below.get("") ?? []).toSorted(byStart).forEach((span) => add(span, 0));
+  for (const span of [...(below.get("") ?? []).toSorted(byStart), ...spans.toSorted(byStart)]) add(span, 0, true);
   return found;
 }
 
-/** Return the ids of spans below which nothing failed, has parts of its own or is `sought`: calls, and their statements. */
-export function plainCalls(spans, sought) {
+/** Return the ids of spans below which nothing failed or has parts of its own: calls, and their statements. */
+export function plainCalls(spans) {
   const below = Map.groupBy(spans, (span) => span.parentId);
-  const plain = (span) => !span.failed && !below.has(span.id) && span.id !== sought;
+  const plain = (span) => !span.failed && !below.has(span.id);
   return spans.map((span) => span.id).filter((id) => below.get(id)?.every(plain));
+}
+
+/** Return the ids of the spans that one is below. */
+export function above(spans, id) {
+  const parents = new Map(spans.map((span) => [span.id, span.parentId]));
+  const found = new Set();
+  for (let at = parents.get(id); parents.has(at) && !found.has(at); at = parents.get(at)) found.add(at);
+  return found;
 }
 
 const byStart = (a, b) => Number(nanoseconds(a.startTime) - nanoseconds(b.startTime)) || (a.id < b.id ? -1 : 1);

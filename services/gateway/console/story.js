@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { happened } from "./happened.js";
 import { isZero, money, times } from "./money.js";
 import { orderState } from "./orders.js";
-import { badge, facts, heading, nothing, section, table } from "./parts.js";
+import { badge, facts, heading, nothing, reference, section, table } from "./parts.js";
 import { outcomes } from "./outcomes.js";
 import { sagaSteps } from "./saga.js";
 import { readStory } from "./telling.js";
@@ -19,26 +19,27 @@ const SETTLING_MS = 15_000;
 export const order = {
   title: (place) => (place.argument ? `Order ${brief(place.argument)}` : "Orders"),
   load: readStory,
-  beat_ms: (story) => (isSettled(story?.order) ? SETTLED_MS : LIVE_MS),
+  beat_ms: (story) => (isSettled(story) ? SETTLED_MS : LIVE_MS),
 
   render(story, tell) {
     const { order: it, sagas, trace } = story;
     return [
       head(it),
       sagas === null
-        ? section("Saga", null, nothing("Operations do not answer."))
-        : sagas.map((one) => section(one.kind, sagaState(one), sagaSteps(one, trace?.spans))),
+        ? section("Saga", null, nothing("Orders does not answer."))
+        : sagas.map((one) => section(sagaTitle(one, it), sagaState(one), sagaSteps(one, trace?.spans))),
       traceSection(story, tell),
-      h("div", { class: "columns" }, h("div", {}, goods(it)), h("div", {}, outcomes(story))),
+      h("div", { class: "columns" }, h("div", {}, goods(it), broughtBack(story.returns)), h("div", {}, outcomes(story))),
       happened(story),
     ];
   },
 };
 
-/** Whether nothing more is to be expected of an order. */
-function isSettled(it) {
+/** Whether nothing more is to be expected of an order: no step of its own, none of a return, no part that is missing. */
+function isSettled({ order: it, returns, silent }) {
+  if (silent.length || !returns?.every((one) => one.completeTime)) return false;
   return (
-    Boolean(it?.finalTime) && it.state !== "STATE_CANCELLING" && Date.now() - Date.parse(it.finalTime) > SETTLING_MS
+    Boolean(it.finalTime) && it.state !== "STATE_CANCELLING" && Date.now() - Date.parse(it.finalTime) > SETTLING_MS
   );
 }
 
@@ -69,6 +70,8 @@ function head(it) {
   ];
 }
 
+const sagaTitle = ({ kind, subject }, it) => (subject === it.name ? kind : [kind, " ", reference(subject)]);
+
 function sagaState({ status, attempts, error }) {
   const tones = {
     done: ["good", "done"],
@@ -82,6 +85,24 @@ function sagaState({ status, attempts, error }) {
     error && h("small", { class: "bad" }, `failed ${count(attempts ?? 0, "time")}: ${error}`),
     badge(tone, sign, status),
   ];
+}
+
+/** The returns of an order. */
+function broughtBack(returns) {
+  if (returns === null) return section("Returns", null, nothing("Orders does not answer."));
+  if (!returns.length) return null;
+  const columns = [["return"], ["state"], ["pieces", "number"], ["given back", "number"], ["asked for"]];
+  const rows = returns.map((one) => ({
+    key: one.name,
+    cells: [
+      reference(one.name),
+      one.state === "STATE_COMPLETED" ? badge("good", "done", "completed") : badge("busy", "current", enumWord(one.state)),
+      grouped((one.lines ?? []).reduce((sum, line) => sum + Number(line.quantity ?? 0), 0)),
+      money(one.amount),
+      h("time", { datetime: one.createTime }, moment(one.createTime)),
+    ],
+  }));
+  return section("Returns", h("small", {}, count(returns.length, "return")), table("Returns", columns, rows));
 }
 
 /** What a charge says of itself that its kind does not. */

@@ -1,6 +1,7 @@
 // One trace, alone or as a part of an order's story.
 
 import { h } from "./dom.js";
+import { NO_TELEMETRY } from "./fleet.js";
 import { keepBadge } from "./keeps.js";
 import { heading, nothing, reference, section, service } from "./parts.js";
 import { href } from "./router.js";
@@ -10,6 +11,7 @@ import { waterfall } from "./waterfall.js";
 
 export const trace = {
   title: (place) => (place.argument ? `Trace ${brief(place.argument)}` : "Traces"),
+  without: NO_TELEMETRY,
   load: ({ get, place }) => get(`/v1/traces/${place.argument}`),
   beat_ms: () => 3000,
 

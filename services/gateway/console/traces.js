@@ -1,7 +1,7 @@
 // Traces, newest first.
 
 import { h } from "./dom.js";
-import { readFleet, services } from "./fleet.js";
+import { NO_TELEMETRY, readFleet, services } from "./fleet.js";
 import { intakeLine, readIntake } from "./intake.js";
 import { KEEPS, keepBadge } from "./keeps.js";
 import { choice, heading, meter, nothing, reference, service, table } from "./parts.js";
@@ -30,13 +30,14 @@ const DURATIONS = [
 
 export const traces = {
   title: () => "Traces",
+  without: NO_TELEMETRY,
 
-  async load({ get, place, before }) {
+  async load({ get, spare, place, before }) {
     const { keep, service: name, min_duration } = place.query;
     const [found, intake, known] = await Promise.all([
       get("/v1/traces", { keep, service: name, min_duration, page_size: 60 }),
-      readIntake(get),
-      before?.known ?? readFleet(get).then((fleet) => [...services(fleet).keys()]),
+      readIntake(spare),
+      before?.known ?? readFleet(spare).then((fleet) => [...services(fleet).keys()]),
     ]);
     return { traces: found.traces ?? [], intake, known };
   },
@@ -80,7 +81,7 @@ function row(one, longest) {
     key: one.name,
     cells: [
       clock(one.startTime),
-      h("a", { href: href("traces", one.name.split("/")[1]) }, method(one.root ?? "–")),
+      h("a", { href: href("traces", one.name.split("/")[1]) }, method(one.root)),
       lasting(ms),
       meter(ms / longest, one.errorCount ? "bad" : "busy", `${lasting(ms)} of ${lasting(longest)}`),
       one.spanCount ?? 0,

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { tint } from "./hue.js";
 import { icon } from "./icons.js";
 import { spanDetails } from "./span.js";
-import { extent, plainCalls, rows, ticks } from "./spans.js";
+import { above, extent, plainCalls, rows, ticks } from "./spans.js";
 import { lasting as words } from "./time.js";
 import { method } from "./words.js";
 
@@ -18,11 +18,8 @@ export function waterfall(trace, tell) {
   const { state, place } = tell;
   const spans = trace.spans ?? [];
   if (state.trace !== trace.name)
-    Object.assign(state, {
-      trace: trace.name,
-      closed: new Set(spans.length > MANY ? plainCalls(spans, place.query.span) : []),
-      span: place.query.span,
-    });
+    Object.assign(state, { trace: trace.name, closed: new Set(spans.length > MANY ? plainCalls(spans) : []), sought: "" });
+  seek(spans, place?.query.span, state);
   const all = rows(spans, state.closed);
   const length = extent(rows(spans));
   const chosen = all.find((row) => row.span.id === state.span) ?? all.find((row) => row.span.failed) ?? all[0];
@@ -50,6 +47,16 @@ export function waterfall(trace, tell) {
     spanDetails(chosen.span, chosen.offset),
   );
 }
+
+/** Choose the span that a place leads to, open what it is below, and bring it to where it can be seen: once. */
+function seek(spans, id, state) {
+  if (state.sought === id) return;
+  Object.assign(state, { sought: id, span: id });
+  for (const one of above(spans, id)) state.closed.delete(one);
+  queueMicrotask(() => document.querySelector(`[role="treeitem"][data-key="${CSS.escape(id ?? "")}"]`)?.scrollIntoView(MIDDLE));
+}
+
+const MIDDLE = { block: "center" };
 
 const tick = (ms, length) => h("span", { style: { "--at": String(ms / length) } }, h("i", {}, words(ms)));
 
@@ -99,7 +106,7 @@ function line(row, length, chosen, tell) {
 }
 
 const title = (span) =>
-  span.attributes?.["rpc.system.name"] ? method(span.name) : span.name.replace(/ mercato\.[\w.]*\./, " ");
+  span.attributes?.["rpc.system.name"] ? method(span.name) : (span.name ?? "–").replace(/ mercato\.[\w.]*\./, " ");
 
 function choose(id, { state, redraw }) {
   if (state.span === id) return;

@@ -3,6 +3,9 @@
 /** Return `1 order`, `3 orders`. */
 export const count = (number, noun) => `${number} ${noun}${Number(number) === 1 ? "" : "s"}`;
 
+/** Return how many a list holds that was asked for at most so many: `1000+`. */
+export const atLeast = (number, most) => (number < most ? String(number) : `${most}+`);
+
 /** Return how many a second: one decimal below ten. */
 export const rate = (number = 0) =>
   number === 0
@@ -24,7 +27,7 @@ export const plain = (name = "") => name.replaceAll("_", " ");
 export const last = (name = "") => name.slice(Math.max(name.lastIndexOf("/"), name.lastIndexOf(".")) + 1);
 
 /** Return a method as it is spoken of: the RPC's name, or the HTTP operation as it is. */
-export const method = (name) => (name.includes(" ") ? name : last(name));
+export const method = (name = "–") => (name.includes(" ") ? name : last(name));
 
 /** Return the id in a resource name: `orders/0193…` is `0193…`. */
 export const id = (name = "") => name.slice(name.indexOf("/") + 1);

@@ -915,7 +915,8 @@ class Signal(_message.Message):
     @_builtins.property
     def dropped(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How many were dropped, by reason: `full` where there was no room, `invalid`, `attributes` that were too large, `age`
-        and `size` of what was kept for long or is too much by now, `ended` what was not written when the service ended.
+        and `size` of what was kept for long or is too much by now, `rate` of traces that there was no reason to keep,
+        `ended` what was not written when the service ended.
         """
 
     def __init__(
