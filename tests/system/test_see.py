@@ -117,9 +117,10 @@ async def test_the_story_of_a_refused_order_says_why_and_what_was_undone(fleet: 
         assert said in text
 
 
-async def test_the_story_of_an_order_goes_on_with_what_was_brought_back(fleet: Plan, placed: list[str]) -> None:
+async def test_the_story_of_an_order_goes_on_with_what_was_brought_back(fleet: Plan) -> None:
     async with connect(fleet.slot(f"{FRONT}/1").address) as shop:
-        bought = (await call(shop.orders.GetOrder, orders_pb2.GetOrderRequest(name=placed[0]))).order
+        name = await order(shop, await new_customer(shop), await new_product(shop, pieces=1), "tok_ok")
+        bought = (await call(shop.orders.GetOrder, orders_pb2.GetOrderRequest(name=name))).order
         line = orders_pb2.ReturnLine(product=bought.lines[0].product, quantity=1, unit_price=bought.lines[0].unit_price)
         request = orders_pb2.CreateReturnRequest(
             request_id=str(uuid4()), order=bought.name, customer=bought.customer, lines=[line]
