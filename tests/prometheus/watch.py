@@ -10,6 +10,8 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -142,16 +144,24 @@ async def _receiving(watch: Watch, port: int) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def running(port: int, log: Path, *command: str) -> AsyncIterator[None]:
-    """Run a program that listens on a port, until it is not needed any more."""
+    """Run Prometheus or Alertmanager on a port, from when it is ready until it is not needed any more."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command, f"--web.listen-address={ports.LOOPBACK}:{port}", stdout=output, stderr=output
         )
     try:
         async with asyncio.timeout(_STOP_TIMEOUT_S):
-            await until(lambda: ports.listens(ports.LOOPBACK, port))
+            await until(partial(_is_ready, port))
         yield
     finally:
         process.terminate()
         async with asyncio.timeout(_STOP_TIMEOUT_S):
             await process.wait()
+
+
+async def _is_ready(port: int) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{ports.LOOPBACK}:{port}/-/ready") as answer:
+            return answer.status == HTTPStatus.OK
+    except aiohttp.ClientError:
+        return False
