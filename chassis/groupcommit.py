@@ -27,6 +27,8 @@ class GroupCommit:
         self._database = database
         self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
         self._woken = asyncio.Event()
+        self.writing = asyncio.Lock()
+        """Held while it writes. Who writes the same rows in another way holds it too: else they wait for each other."""
 
     async def commit(self, batch: Batch) -> None:
         """Commit a batch, with others or alone. It fails as it would fail alone, and no other fails with it."""
@@ -45,9 +47,10 @@ class GroupCommit:
             together, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
             if not self._waiting:
                 self._woken.clear()
-            if len(together) == 1 or not await self._write_together(together):
-                for batch, written in together:
-                    await self._write_alone(batch, written)
+            async with self.writing:
+                if len(together) == 1 or not await self._write_together(together):
+                    for batch, written in together:
+                        await self._write_alone(batch, written)
 
     async def _write_together(self, together: list[tuple[Batch, asyncio.Future[None]]]) -> bool:
         try:

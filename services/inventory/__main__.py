@@ -19,9 +19,9 @@ from services.inventory.sweeper import Sweeper
 async def compose(app: App) -> None:
     database = await app.open_database(Path(__file__).parent / "migrations")
     await app.open_bus()
-    stocks = Stocks(database, app.outbox, app.requests, app.clock)
     group = GroupCommit(database)
     app.background(group.run)
+    stocks = Stocks(database, group.writing, app.outbox, app.requests, app.clock)
     reservations = Repository(
         database, app.outbox, app.clock,
         table="reservations", state=inventory_pb2.Reservation, evolve=domain.evolve, project=stocks.follow,

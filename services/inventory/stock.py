@@ -1,11 +1,13 @@
 """The stock of each product. The database itself refuses to oversell: held never exceeds on hand.
 
-An instance reserves, commits and releases through one writer, so that these never wait for each other. Changes by two
-instances may; should they meet crosswise, the database ends one, and its caller is told to try again.
+An instance reserves, commits and releases through one writer, which stands still while stock is adjusted, so that none
+of these waits for another's rows. Changes by two instances may; should they meet crosswise, the database ends one, and
+its caller is told to try again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 import asyncpg
@@ -40,8 +42,12 @@ class StockContended(Aborted):
 class Stocks:
     """What is on hand and what is held, by product."""
 
-    def __init__(self, database: Database, outbox: Outbox, requests: Requests, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, writing: asyncio.Lock, outbox: Outbox, requests: Requests, clock: Clock
+    ) -> None:
+        """`writing` is held by who writes stock in this instance."""
         self._database = database
+        self._writing = writing
         self._outbox = outbox
         self._requests = requests
         self._clock = clock
@@ -99,7 +105,7 @@ class Stocks:
         """Change what is on hand, all lines or none; OutOfStock when a line would take more than is available."""
         products = [line.product for line in adjusted.lines]
         try:
-            async with self._database.transaction() as connection:
+            async with self._writing, self._database.transaction() as connection:
                 await connection.execute(
                     "INSERT INTO stocks (product) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", products
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from mercato.inventory.v1 import inventory_pb2 as pb
 from mercato.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
 
+from chassis.connections import MOST
 from chassis.errors import FailedPrecondition, InvalidArgument, MercatoError, NotFound
 from tests.stage import Stage, eventually
 
@@ -72,6 +74,24 @@ async def test_reservations_in_opposite_order_never_wait_for_each_other(inventor
     forward, backward = [line(name, 1) for name in names], [line(name, 1) for name in reversed(names)]
     await asyncio.gather(*(reserve(inventory, *lines) for _ in range(20) for lines in (forward, backward)))
     assert await stock(inventory, "p5") == (1000, 40)
+
+
+async def test_adjustments_and_reservations_of_the_same_products_never_wait_for_each_other(
+    inventory: InventoryServiceStub, stage: Stage
+) -> None:
+    """Where they do, PostgreSQL takes a second to see it, and ends one of them."""
+    pick = random.Random(1)
+    names = [f"q{number}" for number in range(300)]
+    await receive(inventory, *(line(name, 1000) for name in names))
+    for _ in range(5):
+        small = [[line(name, 1) for name in pick.sample(names, 3)] for _ in range(30)]
+        large = [[line(name, 1) for name in pick.sample(names, 200)] for _ in range(3)]
+        calls = [(reserve, lines) for lines in small] + [(receive, lines) for lines in large]
+        pick.shuffle(calls)
+        await asyncio.gather(*(make(inventory, *lines) for make, lines in calls))
+    database = stage.apps["inventory"].database
+    await asyncio.gather(*(database.value("SELECT pg_stat_force_next_flush(), pg_sleep(0.02)") for _ in range(MOST)))
+    assert await database.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
 
 
 async def test_out_of_stock_names_the_product_and_holds_nothing(inventory: InventoryServiceStub) -> None:
