@@ -47,7 +47,8 @@ test: $(READY) $(ENVOY) ## Run every test, but for those that need Debian's pack
 		$(BIN)/python -m pytest tests/contracts; contracts=$$?; wait $$static && exit $$contracts
 
 test-debian: $(READY) $(BROWSER) ## Run those: apt-get install prometheus prometheus-alertmanager chromium
-	@$(BIN)/python -m pytest tests/prometheus tests/console
+	@$(BIN)/python -m pytest tests/prometheus & prometheus=$$!; \
+		$(BIN)/python -m pytest tests/console; console=$$?; wait $$prometheus && exit $$console
 
 contracts: $(READY) ## Agree anew on every contract, verify every provider, check the protos
 	@$(BIN)/python -m tests.contracts
