@@ -76,6 +76,15 @@ async def test_a_circuit_that_is_open_shows_where_it_is(page: Page, order: str) 
     await expect(details).to_contain_text(f"{METHOD} of inventory, in orders/1")
 
 
+async def test_a_circuit_that_is_open_shows_though_nobody_calls_any_more(page: Page) -> None:
+    edge = {"caller": "orders", "callee": "inventory", "openBreakers": 1}
+    await page.route("**/v1/traffic", lambda route: route.fulfill(json={"edges": [edge]}))
+    await shown(page, "#/map")
+    wire = page.locator('li[data-key="edge/orders/inventory"]')
+    await expect(wire).to_contain_text("no calls")
+    await expect(wire.locator(".trouble")).to_contain_text("breaker open")
+
+
 async def test_sagas_that_are_stuck_come_first(page: Page, order: str) -> None:
     await shown(page, "#/sagas")
     rows = page.locator("tbody tr")
@@ -198,7 +207,8 @@ async def test_all_dead_letters_are_found_though_neither_mesh_nor_telemetry_tell
         )
         await shown(page, "#/dead-letters")
         await expect(page.locator('tbody tr[data-key^="many/"]')).to_have_count(60)
-        await expect(page.locator(".heading .badge.bad")).to_contain_text("dead letters")
+        letters = await database.fetchval("SELECT count(*) FROM dead_letters")
+        await expect(page.locator(".heading .badge.bad")).to_have_text(f"{letters} dead letters")
         await expect(page.get_by_role("button", name="Replay all")).to_have_text("Replay all")
     finally:
         await database.execute("DELETE FROM dead_letters WHERE id LIKE 'many/%'")
